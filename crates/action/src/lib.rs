@@ -1,0 +1,1 @@
+//! Actions of lattice field theories and everything derived from them

@@ -1,0 +1,1 @@
+//! Dirac operators, iterative solvers and determinants

@@ -1,0 +1,1 @@
+//! Normalizing flows on lattice fields: distributions, bijections, networks, training

@@ -1,0 +1,1 @@
+//! Command line application: strict configs, runs, tables

@@ -1,0 +1,90 @@
+//! What a Markov chain must know about a field: how to keep or replace rows of a batch, and how to move along a tangent.
+
+use crate::Result;
+use candle_core::{D, Tensor};
+
+/// A batch of field configurations: all that Metropolis needs to know about a field.
+pub trait Configuration: Clone {
+    /// Number of configurations B.
+    ///
+    /// # Errors
+    /// When the field has no batch axis.
+    fn batch(&self) -> Result<usize>;
+
+    /// Row b is row b of `new` where `accept[b] != 0`, else of `old`. `accept`: `[B]`, u8.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    fn select(accept: &Tensor, new: &Self, old: &Self) -> Result<Self>;
+
+    /// The same values without autodiff history.
+    fn detach(&self) -> Self;
+}
+
+/// A configuration space with tangent vectors: `x.exp(0) == x`.
+pub trait Manifold: Configuration {
+    /// Shape of a tangent vector at this batch.
+    fn tangent_shape(&self) -> Vec<usize>;
+
+    /// φ → φ + ω for scalars; U → exp(i ωᵃ Tᵃ) U for links.
+    ///
+    /// # Errors
+    /// When the tangent does not fit.
+    fn exp(&self, omega: &Tensor) -> Result<Self>;
+
+    /// Where tangent vectors of this batch live.
+    fn device(&self) -> &candle_core::Device;
+}
+
+impl Configuration for Tensor {
+    fn batch(&self) -> Result<usize> {
+        Ok(self.dim(0)?)
+    }
+
+    fn select(accept: &Tensor, new: &Self, old: &Self) -> Result<Self> {
+        let mut shape = vec![1; new.rank()];
+        shape[0] = accept.dim(0)?;
+        let accept = accept.reshape(shape)?.broadcast_as(new.shape())?;
+        Ok(accept.where_cond(new, old)?)
+    }
+
+    fn detach(&self) -> Self {
+        Tensor::detach(self)
+    }
+}
+
+impl Manifold for Tensor {
+    fn tangent_shape(&self) -> Vec<usize> {
+        self.dims().to_vec()
+    }
+
+    fn exp(&self, omega: &Tensor) -> Result<Self> {
+        Ok((self + omega)?)
+    }
+
+    fn device(&self) -> &candle_core::Device {
+        Tensor::device(self)
+    }
+}
+
+impl<A: Configuration, B: Configuration> Configuration for (A, B) {
+    fn batch(&self) -> Result<usize> {
+        self.0.batch()
+    }
+
+    fn select(accept: &Tensor, new: &Self, old: &Self) -> Result<Self> {
+        Ok((A::select(accept, &new.0, &old.0)?, B::select(accept, &new.1, &old.1)?))
+    }
+
+    fn detach(&self) -> Self {
+        (self.0.detach(), self.1.detach())
+    }
+}
+
+/// Sums everything but the batch axis: `[B, …]` → `[B]`.
+///
+/// # Errors
+/// When the tensor has no batch axis.
+pub fn sum_per_configuration(x: &Tensor) -> Result<Tensor> {
+    Ok(x.flatten_from(1)?.sum(D::Minus1)?)
+}

@@ -1,0 +1,18 @@
+//! Lattice geometry, boundary conditions, masks, field configurations and seeded random streams.
+//!
+//! Fields are candle tensors, batch first, with one flattened site axis V: a scalar field is `[B, V]`, a staggered
+//! fermion vector `[B, 2, V]`. Sites are numbered lexicographically with the last direction, which is time, fastest.
+//! The crate knows no action and no network.
+
+pub mod check;
+mod configuration;
+mod error;
+mod lattice;
+mod mask;
+mod rng;
+
+pub use configuration::{Configuration, Manifold, sum_per_configuration};
+pub use error::{Error, Result};
+pub use lattice::{Boundary, Lattice};
+pub use mask::{Parity, checkerboard};
+pub use rng::{Rng, Streams, normal_tensor, uniform};

@@ -1,0 +1,1 @@
+//! Exact Markov chains and reweighting for lattice field theories
