@@ -1,0 +1,90 @@
+//! `cargo xtask repro-yukawa`: build the binary, hand over to it.
+//!
+//! The flags are checked here already, so that a typing error does not wait for the build. On Unix this process *becomes*
+//! the run: Ctrl-C reaches one program, and its exit status is the command's.
+
+use std::process::Command;
+
+use crate::flags::{self, Flag};
+use crate::process::{Outcome, cargo, root, run};
+
+const FLAGS: &[Flag] = &[
+    Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
+    Flag { name: "--scheme", allowed: &["hmc", "marginal", "all"] },
+    Flag { name: "--coupling", allowed: &["0.1", "0.3", "all"] },
+    Flag { name: "--out", allowed: &[] },
+    Flag { name: "--resume", allowed: &[] },
+    Flag { name: "--device", allowed: &[] },
+];
+
+/// Starts `latflow repro-yukawa` with the same flags.
+pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
+    let (pairs, switches) = flags::parse("repro-yukawa", arguments, FLAGS, &["--force", "--dev"])?;
+    let mut features = None;
+    for (name, value) in &pairs {
+        if *name == "--device" {
+            features = check_device(value)?;
+        }
+    }
+    let has = |name: &str| pairs.iter().any(|(given, _)| *given == name);
+    if has("--resume") && (has("--out") || has("--scale") || switches.contains(&"--force")) {
+        return Err("`cargo xtask repro-yukawa`: --resume continues a run as it was started; \
+                    it goes with none of --out, --scale, --force"
+            .into());
+    }
+
+    let mut command = cargo(&["run", "--package", "latflow", "--bin", "latflow"]);
+    // Paths on the command line are the user's, so the run starts where the user is.
+    if let Ok(here) = std::env::current_dir() {
+        command.current_dir(here);
+    }
+    command.arg("--manifest-path").arg(root().join("Cargo.toml"));
+    if !switches.contains(&"--dev") {
+        command.arg("--release");
+    }
+    command.args(features.map(|feature| ["--features", feature]).into_iter().flatten());
+    command.args(["--", "repro-yukawa"]);
+    for (name, value) in pairs {
+        command.args([name, value]);
+    }
+    if switches.contains(&"--force") {
+        command.arg("--force");
+    }
+    become_process(&mut command)
+}
+
+/// The smoke run of continuous integration, with the binary that the tests have built already.
+pub(crate) fn smoke() -> Outcome {
+    let out = std::env::temp_dir().join(format!("latflow-smoke-{}", std::process::id()));
+    let mut command = cargo(&["run", "--quiet", "--package", "latflow", "--bin", "latflow", "--"]);
+    command.args(["repro-yukawa", "--scale", "smoke", "--out"]).arg(&out);
+    let outcome = run(&mut command);
+    // Left in place after a failure: the run directory is the evidence.
+    if outcome.is_ok() {
+        std::fs::remove_dir_all(&out).map_err(|error| format!("cannot remove {}: {error}", out.display()))?;
+    }
+    outcome
+}
+
+/// The cargo feature a device needs.
+fn check_device(device: &str) -> Outcome<Option<&'static str>> {
+    match device.split_once(':') {
+        None if device == "cpu" => Ok(None),
+        Some(("cuda", ordinal)) if ordinal.parse::<usize>().is_ok() => Ok(Some("cuda")),
+        _ => Err(format!(
+            "`cargo xtask repro-yukawa`: --device '{device}' is not one of cpu, cuda:0, cuda:1, …"
+        )),
+    }
+}
+
+#[cfg(unix)]
+fn become_process(command: &mut Command) -> Outcome {
+    use std::os::unix::process::CommandExt;
+    Err(format!("cannot start cargo: {}", command.exec()))
+}
+
+#[cfg(not(unix))]
+fn become_process(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    std::process::exit(status.code().unwrap_or(1))
+}
