@@ -89,8 +89,8 @@ fn plain(value: f64, error: f64, digits: Option<usize>) -> String {
             let exponent = decimal_exponent(error, 2);
             match (error / 10f64.powi(exponent - 2)).round() as u32 {
                 ..=354 => 1 - exponent,
-                355..=949 => -exponent,
-                _ => -exponent, // rounds up to 10 of the next decade: two digits
+                // One digit; and from 950 on the error rounds up to 10 in units of the same digit.
+                _ => -exponent,
             }
         }
     };
@@ -146,39 +146,32 @@ impl FromStr for ValueError {
             None if exponent.is_empty() => 0,
             None => return Err(wrong("text after the closing parenthesis")),
         };
-        let unsigned = value.strip_prefix(['-', '+']).unwrap_or(value);
-        let decimals = match unsigned {
-            "nan" | "inf" => 0,
-            _ => decimals(unsigned).ok_or_else(|| wrong("the value is not a decimal number"))?,
-        };
+        let magnitude = value.strip_prefix(['-', '+']).unwrap_or(value);
+        let decimals = decimals(magnitude).ok_or_else(|| wrong("the value is not a decimal number"))?;
+        if self::decimals(error).is_none() {
+            return Err(wrong("the error is not an unsigned decimal number"));
+        }
         // An error without a point counts in units of the last digit of the value.
-        let error_exponent = match error {
-            "nan" | "inf" => 0,
-            _ if error.contains('.') => {
-                decimals_of_error(error).ok_or_else(|| wrong("the error is not a decimal number"))?;
-                exponent
-            }
-            _ => {
-                decimals_of_error(error).ok_or_else(|| wrong("the error is not an unsigned number"))?;
-                exponent - decimals as i32
-            }
-        };
-        let number = |digits: &str, exponent: i32| -> Result<f64, Error> {
-            let text = if exponent == 0 { digits.to_owned() } else { format!("{digits}e{exponent}") };
+        let error_exponent = if error.contains('.') { exponent } else { exponent - decimals as i32 };
+        let number = |digits: &str, exponent: i32| {
+            let text = if is_special(digits) { digits.to_owned() } else { format!("{digits}e{exponent}") };
             text.parse().map_err(|_| wrong("not a number"))
         };
-        let value = if matches!(unsigned, "nan" | "inf") { number(value, 0)? } else { number(value, exponent)? };
-        Ok(Self { value, error: number(error, error_exponent)? })
+        Ok(Self { value: number(value, exponent)?, error: number(error, error_exponent)? })
     }
 }
 
 /// The number of digits after the point, if `text` is digits with at most one point and at least one digit.
 fn decimals(text: &str) -> Option<usize> {
+    if is_special(text) {
+        return Some(0);
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     (digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())).then_some(fraction.len())
 }
 
-fn decimals_of_error(text: &str) -> Option<usize> {
-    decimals(text)
+/// What stands for a number that is not finite.
+fn is_special(text: &str) -> bool {
+    matches!(text.trim_start_matches(['-', '+']), "nan" | "inf")
 }
