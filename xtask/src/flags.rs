@@ -9,6 +9,9 @@ pub(crate) struct Flag {
     pub(crate) allowed: &'static [&'static str],
 }
 
+/// `(flag, value)` pairs and the switches that are on.
+pub(crate) type Parsed<'a> = (Vec<(&'static str, &'a str)>, Vec<&'static str>);
+
 /// Refuses every argument.
 pub(crate) fn none(command: &str, arguments: &[String]) -> Outcome {
     switches(command, arguments, &[]).map(|_| ())
@@ -36,7 +39,7 @@ pub(crate) fn parse<'a>(
     arguments: &'a [String],
     flags: &[Flag],
     known_switches: &[&'static str],
-) -> Outcome<(Vec<(&'static str, &'a str)>, Vec<&'static str>)> {
+) -> Outcome<Parsed<'a>> {
     let (mut pairs, mut on) = (Vec::new(), Vec::new());
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
