@@ -1,1 +1,20 @@
-//! Actions of lattice field theories and everything derived from them
+//! Actions of lattice field theories and everything derived from them: forces, heat baths, training targets.
+//!
+//! An [`Action`] is written once, as differentiable tensor operations; its force and its training gradient are derived.
+
+mod action;
+pub mod check;
+mod determinant;
+mod error;
+mod force_ratio;
+mod phi4;
+mod pseudofermion;
+mod target;
+
+pub use action::{Action, Sum, action_and_force};
+pub use determinant::{DeterminantAction, StochasticDeterminant};
+pub use error::{Error, Result};
+pub use force_ratio::{ForceRatios, force_ratios};
+pub use phi4::Phi4;
+pub use pseudofermion::{Pseudofermion, PseudofermionAction};
+pub use target::{Exact, Refresh, TrainingTarget};

@@ -1,1 +1,24 @@
-//! Dirac operators, iterative solvers and determinants
+//! Dirac operators, iterative solvers and determinants.
+//!
+//! A family D(φ) is a [`Dirac`] value; `bind` gives the operator of one batch of background fields. Bound to a tracked
+//! field it records gradients, bound to a detached one it does not: one `apply` serves solver, force and training.
+//! No force is written by hand here and nothing differentiates a gradient.
+
+pub mod check;
+mod cg;
+mod dense;
+mod determinant;
+mod error;
+mod even_odd;
+mod log_det;
+mod operator;
+mod staggered;
+
+pub use cg::{ConjugateGradient, Solution};
+pub use dense::{log_abs_det, to_dense};
+pub use determinant::DenseYukawa;
+pub use error::{Error, Result};
+pub use even_odd::{EvenOddOperator, EvenOddYukawa};
+pub use log_det::{quadratic_form_of_inverse, stochastic_log_det};
+pub use operator::{Dirac, HermitianPositive, LinearOperator, NormalOperator};
+pub use staggered::{StaggeredOperator, StaggeredYukawa};

@@ -1,0 +1,58 @@
+//! Linear operators on fermion vectors, and the promise that one is positive.
+
+use crate::Result;
+use candle_core::Tensor;
+
+/// A linear map on fermion vectors `[B, 2, N]` (re, im), differentiable in the background field it was bound to.
+pub trait LinearOperator {
+    /// D v.
+    ///
+    /// # Errors
+    /// When the vector does not fit.
+    fn apply(&self, v: &Tensor) -> Result<Tensor>;
+
+    /// D† v.
+    ///
+    /// # Errors
+    /// When the vector does not fit.
+    fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor>;
+}
+
+/// Promise: A = A†, and ⟨v, A v⟩ > 0 for every v ≠ 0.
+pub trait HermitianPositive: LinearOperator {}
+
+/// A family of Dirac operators D(φ), one for each background field φ `[B, V]`.
+pub trait Dirac {
+    /// The operator of one batch of background fields.
+    type Operator: LinearOperator + Clone;
+
+    /// D(φ). Gradients in φ are recorded when φ is tracked.
+    ///
+    /// # Errors
+    /// When the field does not fit the lattice.
+    fn bind(&self, phi: &Tensor) -> Result<Self::Operator>;
+
+    /// Number of complex components of the vectors D acts on.
+    fn components(&self) -> usize;
+
+    /// Shape of a batch of vectors: `[B, 2, N]`.
+    fn vector_shape(&self, batch: usize) -> [usize; 3] {
+        [batch, 2, self.components()]
+    }
+}
+
+/// D D†, hermitian by construction and positive where D is regular.
+#[derive(Debug, Clone)]
+pub struct NormalOperator<D>(pub D);
+
+impl<D: LinearOperator> LinearOperator for NormalOperator<D> {
+    fn apply(&self, v: &Tensor) -> Result<Tensor> {
+        self.0.apply(&self.0.apply_adjoint(v)?)
+    }
+
+    fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        self.apply(v)
+    }
+}
+
+impl<D: LinearOperator> HermitianPositive for NormalOperator<D> {}
