@@ -16,7 +16,7 @@ mod stats;
 
 pub use error::{Error, Result};
 pub use stats::{
-    Chains, GAMMA_METHOD_S, GammaMethod, Hotelling, Jackknife, LogWeights, MADRAS_SOKAL_C, MadrasSokal, Summary,
-    ValueError, autocovariance, default_bin, f_survival, gamma_method, hotelling, jackknife, madras_sokal,
-    regularized_incomplete_beta, summarize,
+    Chains, GAMMA_METHOD_S, GammaMethod, Hotelling, Jackknife, LogWeights, MADRAS_SOKAL_C, MadrasSokal,
+    Summary, ValueError, autocovariance, default_bin, f_survival, gamma_method, hotelling, jackknife,
+    madras_sokal, regularized_incomplete_beta, summarize,
 };

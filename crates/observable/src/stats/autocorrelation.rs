@@ -58,7 +58,9 @@ pub fn madras_sokal(chains: &Chains, c: f64) -> Result<MadrasSokal> {
     for (k, chain) in chains.iter().enumerate() {
         let (tau, window) = chain_tau(chain, c).map_err(|error| match error {
             Stuck::Constant => Error::ZeroVariance { what: method, chain: k },
-            Stuck::NoWindow(tau_int) => Error::NoWindow { method, chain: k, length, max_lag: length / 2, tau_int },
+            Stuck::NoWindow(tau_int) => {
+                Error::NoWindow { method, chain: k, length, max_lag: length / 2, tau_int }
+            }
         })?;
         taus.push(tau);
         widest = widest.max(window);

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! W is the first lag with g(W) < 0, where the statistical error of the sum overtakes its truncation for an
-//! autocorrelation that falls off in S τ_int. Subtracting the measured mean biases every Γ(t) by −C/N, which is undone
+//! autocorrelation that falls off in S τ_int (for τ < ½ see the code). Subtracting the measured mean biases every Γ(t) by −C/N, which is undone
 //! to leading order: C → C (1 + (2W+1)/N), Γ(0) → Γ(0) + C/N. Then
 //!
 //! ```text
@@ -91,11 +91,13 @@ pub fn gamma_method(chains: &Chains, s: f64) -> Result<GammaMethod> {
     })
 }
 
-/// g(W) < 0. At τ ≤ ½ the assumed decay is instantaneous and the first window is the right one.
+/// g(W) < 0. With |τ − ½| for τ − ½, so that the alternating correlations of an over-relaxed chain, τ < ½, get the window
+/// that their decay asks for; the original rule stops at W = 1 there and underestimates the error.
 fn window_is_reached(tau: f64, window: f64, n: f64, s: f64) -> bool {
-    if tau <= 0.5 {
+    let excess = (tau - 0.5).abs();
+    if excess == 0.0 {
         return true;
     }
-    let decay = s / ((2.0 * tau + 1.0) / (2.0 * tau - 1.0)).ln();
+    let decay = s / ((excess + 1.0) / excess).ln();
     (-window / decay).exp() < decay / (window * n).sqrt()
 }

@@ -48,6 +48,13 @@ pub fn hotelling(a: &[&Chains], bin_a: usize, b: &[&Chains], bin_b: usize) -> Re
     }
     let (a, b) = (Side::new(a, bin_a)?, Side::new(b, bin_b)?);
     let total = &a.covariance + &b.covariance;
+    for component in 0..p {
+        // A constant has a variance that is rounding noise of its mean.
+        let magnitude = a.mean[component].abs().max(b.mean[component].abs());
+        if total[(component, component)].sqrt() <= 1e-14 * magnitude {
+            return Err(Error::SingularCovariance { components: p, component, pivot: 0.0 });
+        }
+    }
     let inverse = inverse(&total)?;
     let difference = &a.mean - &b.mean;
     let t2 = difference.dot(&(&inverse * &difference));
@@ -64,7 +71,11 @@ pub fn hotelling(a: &[&Chains], bin_a: usize, b: &[&Chains], bin_b: usize) -> Re
     let last = degrees - p_real + 1.0;
     if last <= 0.0 {
         let got = (a.blocks + b.blocks) as usize;
-        return Err(Error::TooShort { what: "blocks for the covariance of the components", needed: 2 * p + 2, got });
+        return Err(Error::TooShort {
+            what: "blocks for the covariance of the components",
+            needed: 2 * p + 2,
+            got,
+        });
     }
     let p_value = f_survival(t2 * last / (degrees * p_real), p_real, last)?;
     Ok(Hotelling { t2, components: p, degrees, p_value })
@@ -100,9 +111,6 @@ impl Side {
 fn inverse(covariance: &DMatrix<f64>) -> Result<DMatrix<f64>> {
     let components = covariance.nrows();
     let scale: Vec<f64> = covariance.diagonal().iter().map(|v| v.sqrt()).collect();
-    if let Some(component) = scale.iter().position(|s| *s == 0.0) {
-        return Err(Error::SingularCovariance { components, component, pivot: 0.0 });
-    }
     let mut correlation = covariance.clone();
     for i in 0..components {
         for j in 0..components {

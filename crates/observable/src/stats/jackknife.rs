@@ -80,15 +80,24 @@ impl Blocks {
             return Err(Error::Parameter { what: "bin", expected: "at least 1", got: 0.0 });
         }
         if length < bin {
-            return Err(Error::TooShort { what: "measurements of a chain for one block", needed: bin, got: length });
+            return Err(Error::TooShort {
+                what: "measurements of a chain for one block",
+                needed: bin,
+                got: length,
+            });
         }
         let per_chain = length / bin;
         if n_chains * per_chain < 2 {
-            return Err(Error::TooShort { what: "blocks for an error", needed: 2, got: n_chains * per_chain });
+            return Err(Error::TooShort {
+                what: "blocks for an error",
+                needed: 2,
+                got: n_chains * per_chain,
+            });
         }
         let range = |k: usize| k * length / per_chain..(k + 1) * length / per_chain;
         let sums = |chains: &&Chains| {
-            let blocks = chains.iter().flat_map(|chain| (0..per_chain).map(move |k| chain[range(k)].iter().sum()));
+            let blocks =
+                chains.iter().flat_map(|chain| (0..per_chain).map(move |k| chain[range(k)].iter().sum()));
             blocks.collect()
         };
         let counts = (0..n_chains).flat_map(|_| (0..per_chain).map(|k| range(k).len() as f64)).collect();
@@ -120,7 +129,9 @@ pub fn default_bin(series: &[&Chains]) -> Result<usize> {
     for chains in series {
         match gamma_method(chains, super::GAMMA_METHOD_S) {
             Ok(estimate) => tau = tau.max(estimate.tau_int.value),
-            Err(Error::NoWindow { .. } | Error::NonPositiveVariance { .. } | Error::TooShort { .. }) => tau = f64::INFINITY,
+            Err(Error::NoWindow { .. } | Error::NonPositiveVariance { .. } | Error::TooShort { .. }) => {
+                tau = f64::INFINITY
+            }
             Err(Error::ZeroVariance { .. }) => {} // a constant has no error, whatever the block
             Err(other) => return Err(other),
         }

@@ -49,7 +49,8 @@ fn incomplete_beta(a: f64, b: f64, x: f64, complement: f64) -> Result<f64> {
     if x == 0.0 || complement == 0.0 {
         return Ok(x);
     }
-    let log_front = libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * complement.ln();
+    let log_front =
+        libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b) + a * x.ln() + b * complement.ln();
     let front = log_front.exp();
     if x < (a + 1.0) / (a + b + 2.0) {
         Ok(front / a * continued_fraction(a, b, x)?)

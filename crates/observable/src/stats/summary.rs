@@ -1,8 +1,8 @@
 //! Everything a table row needs to know about one observable, by the paper's conventions [YUK Tab. II, III].
 
 use super::{
-    Chains, GAMMA_METHOD_S, GammaMethod, MADRAS_SOKAL_C, MadrasSokal, ValueError, default_bin, gamma_method, jackknife,
-    madras_sokal,
+    Chains, GAMMA_METHOD_S, GammaMethod, MADRAS_SOKAL_C, MadrasSokal, ValueError, default_bin, gamma_method,
+    jackknife, madras_sokal,
 };
 use crate::{Error, Result};
 

@@ -68,7 +68,8 @@ fn notation(value: f64, error: f64, digits: Option<usize>) -> String {
         return format!("{}({})", lower(value), lower(error.abs()));
     }
     let error = error.abs();
-    let exponent = decimal_exponent(value.abs().max(error), 16);
+    // Twelve digits, so that 1e-7 = 9.9999999999999995e-8 counts as 1e-7.
+    let exponent = decimal_exponent(value.abs().max(error), 12);
     if PLAIN_EXPONENTS.contains(&exponent) {
         plain(value, error, digits)
     } else {
@@ -168,7 +169,8 @@ fn decimals(text: &str) -> Option<usize> {
     }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    (digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty())).then_some(fraction.len())
+    (digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty()))
+        .then_some(fraction.len())
 }
 
 /// What stands for a number that is not finite.
