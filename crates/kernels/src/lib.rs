@@ -3,10 +3,18 @@
 //! No physics lives here: a kernel knows sites, neighbour tables and channels, not actions. Every op has a composed twin
 //! in plain candle operations, which is its oracle in the tests and its path on a GPU.
 
+mod activation;
 mod blas;
+mod conv;
 mod hop;
 mod host;
+mod net;
+mod stencil;
 
+pub use activation::Activation;
 pub use blas::{add_scaled, dot};
+pub use conv::{convolution, convolution_composed};
 pub use hop::{Hop, hop, hop_composed};
 pub use host::with_slice;
+pub use net::{ConvNet, LayerRange};
+pub use stencil::Stencil;
