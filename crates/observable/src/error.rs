@@ -64,6 +64,37 @@ pub enum Error {
         reason: &'static str,
     },
 
+    // === Fields ===
+    /// A field of the wrong shape.
+    #[error("{what}: expected a field of shape {expected}, got {got:?}")]
+    Shape {
+        /// The observable.
+        what: &'static str,
+        /// The shape in words.
+        expected: String,
+        /// The shape found.
+        got: Vec<usize>,
+    },
+    /// D⁻¹ is too large to be known.
+    #[error(
+        "{what}: the Dirac operator of configuration {configuration} is nearly singular (|D⁻¹| reaches {largest:e}: \
+         most of its digits are lost)"
+    )]
+    NearlySingular {
+        /// The observable.
+        what: &'static str,
+        /// Index in the batch.
+        configuration: usize,
+        /// Largest element of D⁻¹ that was computed; NaN if the field is not finite.
+        largest: f64,
+    },
+    /// A fermion operator failed.
+    #[error(transparent)]
+    Fermion(#[from] latflow_fermion::Error),
+    /// The tensor library failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+
     // === Statistics ===
     /// A series that never changes has no autocorrelation function.
     #[error("{what}: chain {chain} is constant, its autocorrelation is undefined")]
