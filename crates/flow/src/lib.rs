@@ -1,1 +1,22 @@
-//! Normalizing flows on lattice fields: distributions, bijections, networks, training
+//! Normalizing flows on lattice fields: distributions, bijections, networks and training.
+//!
+//! A flow is data: a [`Chain`] of boxed [`Bijection`]s built from a [`ParamStore`]. Fields stay f64 throughout; networks may
+//! run in f32, because a coupling is exactly invertible, and its log-determinant exact, whatever its network returns.
+
+mod bijection;
+pub mod check;
+mod context;
+mod coupling;
+mod distribution;
+mod error;
+mod params;
+mod prior;
+pub mod train;
+
+pub use bijection::{Bijection, Chain};
+pub use context::{ContextNet, NetShape};
+pub use coupling::AffineCoupling;
+pub use distribution::{Distribution, FlowModel, Sample};
+pub use error::{Error, Result};
+pub use params::ParamStore;
+pub use prior::Gaussian;

@@ -1,0 +1,49 @@
+//! What can go wrong with flows.
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two parameters of the same name.
+    #[error("parameter {name} exists already")]
+    DuplicateParameter {
+        /// The name.
+        name: String,
+    },
+    /// A checkpoint does not fit the model.
+    #[error("checkpoint does not fit the model: {what}")]
+    Checkpoint {
+        /// What differs.
+        what: String,
+    },
+    /// A hyperparameter makes no sense.
+    #[error("{name} = {value}: expected {expected}")]
+    Parameter {
+        /// Which.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// Training broke down.
+    #[error("step {step}: the {what} is not finite; lower the learning rate or clip the gradient, and resume from the last checkpoint")]
+    NotFinite {
+        /// The step that failed; its update was not applied.
+        step: u64,
+        /// Loss or gradient.
+        what: &'static str,
+    },
+    /// The target failed.
+    #[error(transparent)]
+    Action(#[from] latflow_action::Error),
+    /// Geometry failed.
+    #[error(transparent)]
+    Lattice(#[from] latflow_lattice::Error),
+    /// The tensor library failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

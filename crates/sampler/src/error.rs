@@ -1,0 +1,48 @@
+//! What can go wrong with Markov chains.
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A parameter of a kernel makes no sense.
+    #[error("{name} = {value}: expected {expected}")]
+    Parameter {
+        /// Which parameter.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A chain cannot start at a configuration of zero or undefined density.
+    #[error("chain {chain} starts at a configuration with log weight {log_weight}: expected a finite number")]
+    Start {
+        /// Index of the chain.
+        chain: usize,
+        /// Its log weight.
+        log_weight: f64,
+    },
+    /// Proposals must come one a chain.
+    #[error("{got} proposals for {chains} chains")]
+    Chains {
+        /// Number of chains.
+        chains: usize,
+        /// Number of proposals.
+        got: usize,
+    },
+    /// A flow failed.
+    #[error(transparent)]
+    Flow(#[from] latflow_flow::Error),
+    /// An action failed.
+    #[error(transparent)]
+    Action(#[from] latflow_action::Error),
+    /// Geometry failed.
+    #[error(transparent)]
+    Lattice(#[from] latflow_lattice::Error),
+    /// The tensor library failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
