@@ -1,0 +1,230 @@
+//! Values that parse but make no sense.
+//!
+//! Every finding names the key, says why the value is impossible and what is allowed. What depends on the command, such as
+//! the zero modes of the free operator, is in [`Needs`].
+
+use super::{
+    AffineCoupling, Config, FermionBoundary, FermionTreatment, Hmc, Layers, Marginal, Prior, Sample, Theory,
+    Train, Yukawa,
+};
+
+/// Something that cannot be right.
+pub(super) struct Finding {
+    pub(super) key: String,
+    pub(super) problem: String,
+    pub(super) allowed: String,
+}
+
+type Checked = Result<(), Finding>;
+
+fn require(holds: bool, key: &str, problem: impl Into<String>, allowed: impl Into<String>) -> Checked {
+    if holds {
+        Ok(())
+    } else {
+        Err(Finding { key: key.into(), problem: problem.into(), allowed: allowed.into() })
+    }
+}
+
+/// What a command is about to do with the fermions; decides whether massless fermions with periodic time are a problem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// D(φ) of given fields alone.
+    FullOperator,
+    /// The even/odd form where the configuration asks for it.
+    Sampling,
+}
+
+pub(super) fn check(config: &Config) -> Checked {
+    require(
+        config.seed <= i64::MAX as u64,
+        "seed",
+        "does not fit the signed 64-bit integers of TOML",
+        "0 … 9223372036854775807",
+    )?;
+    device(&config.device)?;
+    lattice(&config.lattice.dims)?;
+    let Theory::Yukawa(yukawa) = &config.action;
+    check_yukawa(yukawa)?;
+    hmc(&config.hmc)?;
+    marginal(&config.model.marginal, &config.lattice.dims)?;
+    train(&config.train)?;
+    sample(&config.sample)
+}
+
+fn device(device: &str) -> Checked {
+    let known = device == "cpu" || device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
+    require(known, "device", "names no device", "\"cpu\", \"cuda:0\", \"cuda:1\", …")
+}
+
+fn lattice(dims: &[usize]) -> Checked {
+    let allowed = "one even extent of at least 2 a direction, space first and time last, such as [16, 16]";
+    require(!dims.is_empty(), "lattice.dims", "has no direction", allowed)?;
+    for extent in dims {
+        let problem = format!(
+            "extent {extent} is {}",
+            if extent % 2 == 1 {
+                "odd: staggered fermions and checkerboards need even extents"
+            } else {
+                "too small"
+            }
+        );
+        require(*extent >= 2 && extent % 2 == 0, "lattice.dims", problem, allowed)?;
+    }
+    let volume = dims.iter().try_fold(1usize, |volume, extent| volume.checked_mul(*extent));
+    require(
+        volume.is_some_and(|volume| volume <= u32::MAX as usize),
+        "lattice.dims",
+        "has more sites than can be numbered",
+        "a product of the extents below 2³²",
+    )
+}
+
+fn check_yukawa(action: &Yukawa) -> Checked {
+    let key = |name: &str| format!("action.yukawa.{name}");
+    for (name, value) in
+        [("m2", action.m2), ("lambda", action.lambda), ("g", action.g), ("fermion_mass", action.fermion_mass)]
+    {
+        require(value.is_finite(), &key(name), "is not a finite number", "finite numbers")?;
+    }
+    require(
+        action.lambda >= 0.0,
+        &key("lambda"),
+        "a negative quartic coupling leaves the action unbounded below: there is no probability density",
+        "lambda > 0, or lambda = 0 with m2 > 0",
+    )?;
+    require(
+        action.lambda > 0.0 || action.m2 > 0.0,
+        &key("lambda"),
+        format!(
+            "without quartic coupling the action is bounded below only for positive m2, found m2 = {}",
+            action.m2
+        ),
+        "lambda > 0, or lambda = 0 with m2 > 0",
+    )
+}
+
+impl Needs {
+    /// Refuses massless fermions with periodic time where the operator to be used is singular.
+    pub(super) fn check(self, config: &Config) -> Checked {
+        let Theory::Yukawa(action) = &config.action;
+        if action.fermion_mass != 0.0 || action.fermion_boundary == FermionBoundary::Antiperiodic {
+            return Ok(());
+        }
+        require(
+            action.g != 0.0,
+            "action.yukawa.fermion_mass",
+            "free massless fermions with periodic time have zero modes: the Dirac operator is singular",
+            "fermion_mass != 0, or fermion_boundary = \"antiperiodic\"",
+        )?;
+        require(
+            !(self == Needs::Sampling && action.even_odd),
+            "action.yukawa.fermion_boundary",
+            "with fermion_mass = 0 and periodic time the hopping between even and odd sites is singular, \
+             and the even/odd form divides by it",
+            "fermion_boundary = \"antiperiodic\", fermion_mass != 0 with even_odd = false, or even_odd = false",
+        )
+    }
+}
+
+fn positive(value: f64, key: &str) -> Checked {
+    require(value > 0.0 && value.is_finite(), key, "must be positive", "finite numbers above 0")
+}
+
+fn at_least_one(value: u64, key: &str) -> Checked {
+    require(value >= 1, key, "nothing would happen", "1, 2, 3, …")
+}
+
+fn hmc(hmc: &Hmc) -> Checked {
+    at_least_one(hmc.chains as u64, "hmc.chains")?;
+    at_least_one(hmc.trajectories, "hmc.trajectories")?;
+    at_least_one(hmc.steps as u64, "hmc.steps")?;
+    at_least_one(hmc.measure_every, "hmc.measure_every")?;
+    at_least_one(hmc.checkpoint_every, "hmc.checkpoint_every")?;
+    require(
+        hmc.measure_every <= hmc.trajectories,
+        "hmc.measure_every",
+        format!("no measurement would happen in {} trajectories", hmc.trajectories),
+        "1 … hmc.trajectories",
+    )?;
+    positive(hmc.trajectory_length, "hmc.trajectory_length")?;
+    require(
+        (0.0..1.0).contains(&hmc.target_acceptance),
+        "hmc.target_acceptance",
+        "is not a probability that can be tuned to",
+        "0 (keep hmc.steps) or a number between 0 and 1",
+    )?;
+    require(
+        hmc.target_acceptance == 0.0 || hmc.thermalization > 0,
+        "hmc.thermalization",
+        "the step count is tuned during thermalization, and there is none",
+        "at least 1, or hmc.target_acceptance = 0",
+    )?;
+    if hmc.fermions == FermionTreatment::Pseudofermion {
+        tolerance(hmc.solver_tolerance, "hmc.solver_tolerance")?;
+        at_least_one(hmc.solver_iterations as u64, "hmc.solver_iterations")?;
+    }
+    Ok(())
+}
+
+fn tolerance(value: f64, key: &str) -> Checked {
+    require(
+        value > 1e-15 && value < 1.0,
+        key,
+        "is out of reach of f64 or means nothing",
+        "between 1e-15 and 1",
+    )
+}
+
+fn marginal(marginal: &Marginal, dims: &[usize]) -> Checked {
+    let Prior::Gaussian { sigma } = marginal.prior;
+    positive(sigma, "model.marginal.prior.gaussian.sigma")?;
+    let Layers::AffineCoupling(layers) = &marginal.layers;
+    affine(layers, dims)
+}
+
+fn affine(layers: &AffineCoupling, dims: &[usize]) -> Checked {
+    let key = |name: &str| format!("model.marginal.layers.affine_coupling.{name}");
+    at_least_one(layers.count as u64, &key("count"))?;
+    at_least_one(layers.convs as u64, &key("convs"))?;
+    at_least_one(layers.channels as u64, &key("channels"))?;
+    let smallest = dims.iter().copied().min().unwrap_or(0);
+    require(
+        layers.kernel % 2 == 1 && layers.kernel <= smallest,
+        &key("kernel"),
+        "must be odd, to have a centre, and fit on the lattice",
+        format!("1, 3, 5, … up to the smallest extent {smallest}"),
+    )
+}
+
+fn train(train: &Train) -> Checked {
+    require(train.batch >= 2, "train.batch", "is too small for an effective sample size", "2, 3, 4, …")?;
+    at_least_one(train.steps, "train.steps")?;
+    at_least_one(train.checkpoint_every, "train.checkpoint_every")?;
+    let allowed = "[[0, rate], [step, rate], …] with increasing steps and rates above 0";
+    require(
+        train.lr.first().is_some_and(|(step, _)| *step == 0),
+        "train.lr",
+        "does not begin at step 0",
+        allowed,
+    )?;
+    let increasing = train.lr.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    require(increasing, "train.lr", "has steps that do not increase", allowed)?;
+    let rates = train.lr.iter().all(|(_, rate)| *rate > 0.0 && rate.is_finite());
+    require(rates, "train.lr", "has a rate that is not positive", allowed)?;
+    positive(train.clip.value, "train.clip.value")?;
+    positive(train.clip.norm, "train.clip.norm")?;
+    tolerance(train.solver_tolerance, "train.solver_tolerance")?;
+    at_least_one(train.solver_iterations as u64, "train.solver_iterations")
+}
+
+fn sample(sample: &Sample) -> Checked {
+    at_least_one(sample.chains as u64, "sample.chains")?;
+    at_least_one(sample.batch as u64, "sample.batch")?;
+    at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
+    require(
+        sample.steps > sample.thermalization,
+        "sample.steps",
+        format!("leaves nothing to measure after {} steps of thermalization", sample.thermalization),
+        "more than sample.thermalization",
+    )
+}
