@@ -200,11 +200,14 @@ fn reflection_of_the_field() {
     }
 }
 
+/// An observable, its name and the shape of its result for five configurations of a 2×4 lattice.
+type Row = (Box<dyn Observable<Tensor>>, &'static str, &'static [usize]);
+
 #[test]
 fn names_shapes_and_types() {
     let lattice = Lattice::new(&[2, 4]).unwrap();
     let dense = dirac(&lattice, 0.1, 0.5);
-    let observables: [(Box<dyn Observable<Tensor>>, &str, &[usize]); 7] = [
+    let observables: Vec<Row> = vec![
         (Box::new(Magnetization), "magnetization", &[5]),
         (Box::new(AbsMagnetization), "abs_magnetization", &[5]),
         (Box::new(Phi2), "phi2", &[5]),

@@ -101,8 +101,8 @@ pub(crate) fn momentum_sum(dims: &[usize], mass: f64, t: f64) -> f64 {
     let mut sum = 0.0;
     for n in &sites {
         let mut denominator = mass * mass;
-        for mu in 0..=last {
-            denominator += momentum(n.0[mu], dims[mu], mu == last).sin().powi(2);
+        for (mu, (n, extent)) in n.0.iter().zip(dims).enumerate() {
+            denominator += momentum(*n, *extent, mu == last).sin().powi(2);
         }
         sum += (momentum(n.0[last], dims[last], true) * t).cos() / denominator;
     }

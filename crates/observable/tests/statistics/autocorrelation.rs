@@ -59,6 +59,42 @@ fn madras_sokal_takes_the_first_window() {
     assert_eq!(ours.window, widest);
 }
 
+/// Every formula of hep-lat/0306017 as a loop, on replicas short enough that the corrections matter.
+#[test]
+fn gamma_method_is_the_papers() {
+    for (i, a) in [0.0, 0.5, 0.8].into_iter().enumerate() {
+        let chains = ar1(a, 3, 150, &mut rng("gamma formulas", i as u64)).map(|x| x + 7.0).unwrap();
+        let (n, mean) = (450.0, chains.iter().flatten().sum::<f64>() / 450.0);
+        let gamma = |t: usize| {
+            let pairs = chains.iter().flat_map(|x| (t..x.len()).map(|i| (x[i] - mean) * (x[i - t] - mean)));
+            pairs.sum::<f64>() / (n - 3.0 * t as f64)
+        };
+        let c = |w: usize| gamma(0) + 2.0 * (1..=w).map(gamma).sum::<f64>();
+        let stops = |w: &usize| {
+            let tau = c(*w) / (2.0 * gamma(0));
+            let tau_w = 2.0 / ((2.0 * tau + 1.0) / (2.0 * tau - 1.0)).ln();
+            (-(*w as f64) / tau_w).exp() - tau_w / (*w as f64 * n).sqrt() < 0.0
+        };
+        let window = (1..75).find(stops).unwrap();
+        let w = window as f64;
+        let corrected = c(window) * (1.0 + (2.0 * w + 1.0) / n);
+        let tau = corrected / (2.0 * (gamma(0) + c(window) / n));
+        let error = (corrected / n).sqrt();
+
+        let ours = gamma_method(&chains, GAMMA_METHOD_S).unwrap();
+        assert_eq!(ours.window, window, "a = {a}");
+        for (what, ours, expected) in [
+            ("mean", ours.mean.value, mean),
+            ("error", ours.mean.error, error),
+            ("error of the error", ours.error_of_error, error * ((w + 0.5) / n).sqrt()),
+            ("τ_int", ours.tau_int.value, tau),
+            ("error of τ_int", ours.tau_int.error, 2.0 * tau * ((w + 0.5 - tau) / n).sqrt()),
+        ] {
+            assert!((ours - expected).abs() < 1e-11, "a = {a}: {what} {ours} instead of {expected}");
+        }
+    }
+}
+
 #[test]
 fn madras_sokal_finds_the_exact_tau() {
     for (i, a) in [0.0, 0.3, 0.6, 0.8].into_iter().enumerate() {
