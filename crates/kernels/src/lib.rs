@@ -9,6 +9,7 @@ mod conv;
 mod hop;
 mod host;
 mod net;
+pub mod peak;
 mod stencil;
 
 pub use activation::Activation;

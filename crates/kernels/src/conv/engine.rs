@@ -418,3 +418,44 @@ unsafe fn initialised<T: Real>(x: &mut [MaybeUninit<T>]) -> &mut [T] {
     // SAFETY: same layout, initialised by the caller's promise.
     unsafe { &mut *(std::ptr::from_mut(x) as *mut [T]) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Chain, Parameters, Values};
+    use crate::activation::{Activation, Real};
+    use crate::conv::simd::Level;
+    use crate::stencil::Stencil;
+
+    /// Every result of one network, in numbers that are exact in binary so that no order of summation rounds.
+    fn results<T: Real>(level: Level, channels: &[usize]) -> Vec<T> {
+        let volume = 7;
+        let neighbours = [0, 1, 6].iter().flat_map(|d| (0..volume as u32).map(move |s| (s + d) % 7)).collect();
+        let signs = (0..3 * volume).map(|i| if i % 5 == 0 { -1 } else { 1 }).collect();
+        let stencil = Stencil::new(volume, neighbours, Some(signs)).unwrap();
+        let number = |i: usize| T::from_f64(((i * 7 + 3) % 5) as f64 - 2.0);
+        let weights: Vec<Vec<T>> =
+            channels.windows(2).map(|c| (0..3 * c[0] * c[1]).map(|i| number(i * i + 1)).collect()).collect();
+        let biases: Vec<Vec<T>> = channels[1..].iter().map(|&c| (0..c).map(number).collect()).collect();
+        let parameters: Vec<_> =
+            weights.iter().zip(&biases).map(|(weight, bias)| Parameters { weight, bias }).collect();
+        let batch = 3;
+        let x: Vec<T> = (0..batch * volume * channels[0]).map(number).collect();
+        let hidden = Activation::LeakyRelu(0.5);
+        let chain = Chain { stencil: &stencil, channels, hidden, last: Activation::Identity, level };
+        let y = chain.forward(&x, &parameters, batch);
+        let grad: Vec<T> = (0..y.len()).map(|i| number(3 * i)).collect();
+        let values = Values { x: &x, y: &y, grad: &grad };
+        let gradients = chain.backward(values, &parameters, batch, true, true);
+        [y, gradients.x.unwrap(), gradients.parameters.unwrap()].concat()
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_same_network() {
+        for channels in [&[1, 16, 2][..], &[3, 33, 1], &[20, 5], &[2, 70, 9, 1]] {
+            let all: Vec<_> = Level::available().iter().map(|&level| results::<f64>(level, channels)).collect();
+            assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f64");
+            let all: Vec<_> = Level::available().iter().map(|&level| results::<f32>(level, channels)).collect();
+            assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f32");
+        }
+    }
+}

@@ -267,7 +267,6 @@ impl Level {
         &ALL[ALL.len() - 1..]
     }
 
-    #[allow(dead_code)]
     /// The name of the instruction set.
     pub(crate) fn name(self) -> &'static str {
         match self.0 {
