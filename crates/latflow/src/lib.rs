@@ -2,6 +2,21 @@
 //!
 //! This is the only crate that reads and writes files, parses a configuration or prints.
 
+mod cli;
 pub mod config;
 pub mod io;
+mod manifest;
+mod measure;
+mod model;
+mod paper;
+mod progress;
+mod report;
+mod repro;
+mod results;
+mod run;
+mod scheme;
+mod session;
 mod text;
+mod theory;
+
+pub use cli::main;

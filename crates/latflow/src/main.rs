@@ -1,2 +1,5 @@
-//! The binary.
-fn main() {}
+//! `latflow`: sampling, training and measuring from the command line.
+
+fn main() -> std::process::ExitCode {
+    latflow::main()
+}

@@ -1,7 +1,7 @@
 //! Words for people: the known name nearest to a slip of the keyboard.
 
 /// The known name closest to what was typed, when it is close enough to be a slip.
-pub fn closest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(typed: &str, known: &'a [String]) -> Option<&'a str> {
     let best = known.iter().min_by_key(|name| edit_distance(typed, name))?;
     (edit_distance(typed, best) <= 1 + typed.len().max(best.len()) / 4).then_some(best)
 }

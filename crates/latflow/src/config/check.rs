@@ -199,6 +199,7 @@ fn affine(layers: &AffineCoupling, dims: &[usize]) -> Checked {
 fn train(train: &Train) -> Checked {
     require(train.batch >= 2, "train.batch", "is too small for an effective sample size", "2, 3, 4, …")?;
     at_least_one(train.steps, "train.steps")?;
+    at_least_one(train.log_every, "train.log_every")?;
     at_least_one(train.checkpoint_every, "train.checkpoint_every")?;
     let allowed = "[[0, rate], [step, rate], …] with increasing steps and rates above 0";
     require(
@@ -220,6 +221,7 @@ fn train(train: &Train) -> Checked {
 fn sample(sample: &Sample) -> Checked {
     at_least_one(sample.chains as u64, "sample.chains")?;
     at_least_one(sample.batch as u64, "sample.batch")?;
+    at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
     at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
     require(
         sample.steps > sample.thermalization,

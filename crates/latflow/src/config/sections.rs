@@ -245,6 +245,8 @@ pub struct Train {
     pub solver_tolerance: f64,
     /// Iterations of that conjugate gradient before it gives up.
     pub solver_iterations: usize,
+    /// Steps between two lines of metrics.
+    pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
 }
@@ -259,6 +261,7 @@ impl Default for Train {
             gradient: Gradient::Determinant,
             solver_tolerance: 1e-6,
             solver_iterations: 1000,
+            log_every: 10,
             checkpoint_every: 200,
         }
     }

@@ -40,12 +40,12 @@ pub enum NpyError {
 const MAGIC: &[u8] = b"\x93NUMPY";
 const HEADER_ALIGNMENT: usize = 64;
 
-/// Reads an array of the given shape.
+/// Reads an array, of the given shape where one is given.
 ///
 /// # Errors
 /// [`NpyError`] when the file is not NPY, has another number type, order or shape, is too short or too long, or holds a
 /// number that is not finite.
-pub fn read_npy(path: &Path, shape: &[usize]) -> Result<NpyArray, NpyError> {
+pub fn read_npy(path: &Path, shape: Option<&[usize]>) -> Result<NpyArray, NpyError> {
     let bytes = read(path)?;
     parse(&bytes, shape).map_err(|(what, expected, got)| NpyError::Content {
         path: path.to_path_buf(),
@@ -57,7 +57,7 @@ pub fn read_npy(path: &Path, shape: &[usize]) -> Result<NpyArray, NpyError> {
 
 type Mismatch = (&'static str, String, String);
 
-fn parse(bytes: &[u8], shape: &[usize]) -> Result<NpyArray, Mismatch> {
+fn parse(bytes: &[u8], expected: Option<&[usize]>) -> Result<NpyArray, Mismatch> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (prefix, rest) = bytes.split_at_checked(8).ok_or_else(|| {
         ("file", "an NPY file".to_owned(), format!("{} bytes, too short for any", bytes.len()))
@@ -93,16 +93,18 @@ fn parse(bytes: &[u8], shape: &[usize]) -> Result<NpyArray, Mismatch> {
         ));
     }
     let found = field(&header, "shape").unwrap_or_default();
-    let parsed = parse_shape(found).ok_or_else(|| ("shape", tuple(shape), found.to_owned()))?;
-    if parsed != shape {
-        return Err(("shape", tuple(shape), tuple(&parsed)));
+    let wanted = || expected.map_or_else(|| "a tuple of extents".to_owned(), tuple);
+    let shape = parse_shape(found).ok_or_else(|| ("shape", wanted(), found.to_owned()))?;
+    if expected.is_some_and(|expected| expected != shape) {
+        return Err(("shape", wanted(), tuple(&shape)));
     }
-    let n: usize = shape.iter().product();
+    let n = shape.iter().try_fold(1usize, |n, extent| n.checked_mul(*extent)).filter(|n| *n < usize::MAX / 8);
+    let n = n.ok_or_else(|| ("shape", wanted(), tuple(&shape)))?;
     if data.len() != 8 * n {
         let got = if data.len() < 8 * n { "truncated" } else { "trailing bytes" };
         return Err((
             "data",
-            format!("{} bytes for shape {}", 8 * n, tuple(shape)),
+            format!("{} bytes for shape {}", 8 * n, tuple(&shape)),
             format!("{} ({got})", data.len()),
         ));
     }
@@ -112,9 +114,9 @@ fn parse(bytes: &[u8], shape: &[usize]) -> Result<NpyArray, Mismatch> {
         Some(index) => Err((
             "data",
             "finite numbers".into(),
-            format!("{} at {}", data[index], tuple(&position(index, shape))),
+            format!("{} at {}", data[index], tuple(&position(index, &shape))),
         )),
-        None => Ok(NpyArray { shape: parsed, data }),
+        None => Ok(NpyArray { shape, data }),
     }
 }
 
@@ -193,7 +195,7 @@ mod tests {
             let path = folder.path().join("field.npy");
             write_npy(&path, &array).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().len() as usize % 64, 8 * n % 64, "data are aligned");
-            assert_eq!(read_npy(&path, &shape).unwrap(), array);
+            assert_eq!(read_npy(&path, Some(&shape)).unwrap(), array);
         }
     }
 
@@ -222,13 +224,13 @@ mod tests {
             (good[..20].to_vec(), "header", "complete", "end of the file"),
             (b"\x93NUMPY\x03\x00    ".to_vec(), "NPY version", "1.0 or 2.0", "3.0"),
         ] {
-            let (w, e, g) = parse(&bytes, &[2, 2]).unwrap_err();
+            let (w, e, g) = parse(&bytes, Some(&[2, 2])).unwrap_err();
             assert!(
                 w == what && e.contains(expected) && g.contains(got),
                 "{what}: {w}: expected {e}, got {g}"
             );
         }
-        assert!(parse(&good, &[2, 2]).is_ok());
+        assert!(parse(&good, Some(&[2, 2])).is_ok());
     }
 
     #[test]
@@ -237,6 +239,6 @@ mod tests {
         let mut two = b"\x93NUMPY\x02\x00".to_vec();
         two.extend([one[8], one[9], 0, 0]);
         two.extend(&one[10..]);
-        assert_eq!(parse(&two, &[2]).unwrap().data, [0.0, 0.0]);
+        assert_eq!(parse(&two, None).unwrap().data, [0.0, 0.0]);
     }
 }

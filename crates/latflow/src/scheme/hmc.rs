@@ -1,0 +1,272 @@
+//! Hybrid Monte Carlo: thermalise and tune, measure, analyse.
+//!
+//! Each row of the series is one measurement time,
+//!
+//! ```text
+//! acceptance probability, ⟨e^{−ΔH}⟩, one number a chain and observable, then what is measured more rarely, NaN elsewhere:
+//! the correlators and the force norms, averaged over the chains
+//! ```
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Tensor};
+use latflow_fermion::ConjugateGradient;
+use latflow_lattice::{Rng, Streams, normal_tensor};
+use latflow_observable::{Chains, jackknife};
+use latflow_sampler::{Hmc, Integrator, MarkovKernel, StepTuner};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use crate::config::{self, Config, FermionTreatment};
+use crate::io::{Series, Snapshot};
+use crate::results::{Analysis, Results, RunResult, analyse_columns, observe, reported_name};
+use crate::run::{Outcome, RunDirectory, Step, Task, drive};
+use crate::session::{self, Session};
+use crate::theory::{HmcTarget, ScalarTheory, theory};
+
+/// Width of the random start, close to the fluctuations of the theories of interest.
+const START: f64 = 0.3;
+/// Measurements between two of the correlators.
+const CORRELATORS_EVERY: u64 = 10;
+/// Measurements of the force norms in a run.
+const FORCE_MEASUREMENTS: u64 = 8;
+/// Acceptance and ⟨e^{−ΔH}⟩.
+const LEADING: usize = 2;
+
+struct HmcTask {
+    config: config::Hmc,
+    theory: Box<dyn ScalarTheory>,
+    solver: ConjugateGradient,
+    kernel: Hmc<HmcTarget, Tensor>,
+    phi: Tensor,
+    state: State,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    done: u64,
+    trajectories: Rng,
+    forces: Rng,
+    log_steps: f64,
+    tuner_updates: u64,
+}
+
+impl HmcTask {
+    fn new(config: &Config) -> Result<Self> {
+        let device = session::device(&config.device)?;
+        let theory = theory(config, &device)?;
+        let hmc = config.hmc.clone();
+        let solver = ConjugateGradient { tolerance: hmc.solver_tolerance, max_iterations: hmc.solver_iterations };
+        let integrator = match hmc.integrator {
+            config::Integrator::Leapfrog => Integrator::Leapfrog,
+            config::Integrator::Omelyan => Integrator::Omelyan,
+        };
+        let target = theory.hmc_target(hmc.fermions, solver);
+        let kernel = Hmc::new(target, integrator, hmc.trajectory_length, hmc.steps)?;
+        let streams = Streams::new(config.seed);
+        let shape = [hmc.chains, theory.lattice().volume()];
+        let phi = normal_tensor(&mut streams.stream("hmc/start", 0), START, &shape, DType::F64, &device)?;
+        let state = State {
+            done: 0,
+            trajectories: streams.stream("hmc/trajectories", 0),
+            forces: streams.stream("hmc/force_norms", 0),
+            log_steps: StepTuner::new(hmc.target_acceptance, hmc.steps).log_steps,
+            tuner_updates: 0,
+        };
+        Ok(Self { config: hmc, theory, solver, kernel, phi, state })
+    }
+
+    fn tuning(&self) -> bool {
+        self.config.target_acceptance > 0.0
+    }
+
+    fn tuner(&self) -> StepTuner {
+        let State { log_steps, tuner_updates, .. } = self.state;
+        StepTuner { target: self.config.target_acceptance, log_steps, updates: tuner_updates }
+    }
+
+    /// Measurement number k, if one falls on the trajectory just done.
+    fn measurement(&self) -> Option<u64> {
+        let measured = self.state.done.checked_sub(self.config.thermalization).filter(|n| *n > 0)?;
+        (measured % self.config.measure_every == 0).then(|| measured / self.config.measure_every - 1)
+    }
+
+    fn row(&mut self, k: u64, acceptance: f64, exponential: f64) -> Result<Vec<f64>> {
+        let mut row = vec![acceptance, exponential];
+        let evaluation = self.theory.evaluate(&self.phi)?;
+        row.extend(evaluation.observables.iter().flatten());
+        let times = self.theory.lattice().time_extent();
+        if k % CORRELATORS_EVERY == 0 {
+            for (_, correlator) in self.theory.correlators(&self.phi)? {
+                row.extend(mean_rows(&correlator));
+            }
+        } else {
+            row.extend(std::iter::repeat_n(f64::NAN, CORRELATORS.len() * times));
+        }
+        let measurements = self.config.trajectories / self.config.measure_every;
+        if self.config.fermions != FermionTreatment::None && k % measurements.div_ceil(FORCE_MEASUREMENTS) == 0 {
+            let norms = self.theory.force_norms(&self.phi, self.solver, &mut self.state.forces)?;
+            row.extend(norms.iter().map(|(_, norm)| norm));
+        } else {
+            row.extend([f64::NAN; FORCES.len()]);
+        }
+        Ok(row)
+    }
+}
+
+const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
+const FORCES: [&str; 4] = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
+
+fn mean_rows(rows: &[Vec<f64>]) -> Vec<f64> {
+    let n = rows.len() as f64;
+    (0..rows[0].len()).map(|t| rows.iter().map(|row| row[t]).sum::<f64>() / n).collect()
+}
+
+impl Task for HmcTask {
+    type State = State;
+
+    fn name(&self) -> String {
+        "hmc".into()
+    }
+
+    fn total(&self) -> u64 {
+        self.config.thermalization + self.config.trajectories
+    }
+
+    fn done(&self) -> u64 {
+        self.state.done
+    }
+
+    fn checkpoint_every(&self) -> u64 {
+        self.config.checkpoint_every
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let thermalizing = self.state.done < self.config.thermalization;
+        if self.tuning() {
+            self.kernel.set_steps(self.tuner().steps());
+        }
+        // A fresh target counts this trajectory's iterations alone.
+        self.kernel.target = self.theory.hmc_target(self.config.fermions, self.solver);
+        let mut rng = self.state.trajectories.clone();
+        let (phi, info) = self.kernel.step(self.phi.clone(), &mut rng)?;
+        self.phi = phi.detach();
+        self.state.trajectories = rng;
+        self.state.done += 1;
+        let acceptance = info.acceptance_probability();
+        if thermalizing && self.tuning() {
+            let mut tuner = self.tuner();
+            tuner.observe(acceptance);
+            (self.state.log_steps, self.state.tuner_updates) = (tuner.log_steps, tuner.updates);
+        }
+
+        let finite: Vec<f64> = info.log_ratio.iter().copied().filter(|ratio| ratio.is_finite()).collect();
+        let mean = |f: &dyn Fn(f64) -> f64| finite.iter().map(|ratio| f(*ratio)).sum::<f64>() / finite.len().max(1) as f64;
+        let (energy, exponential) = (mean(&|ratio| -ratio), mean(&f64::exp));
+        let mut rows = Vec::new();
+        let mut metrics = Map::new();
+        metrics.insert("phase".into(), json!(if thermalizing { "thermalization" } else { "measurement" }));
+        metrics.insert("acceptance".into(), json!(info.acceptance()));
+        metrics.insert("acceptance_probability".into(), json!(acceptance));
+        metrics.insert("delta_h".into(), json!(energy));
+        metrics.insert("nonfinite".into(), json!(info.nonfinite));
+        metrics.insert("integrator_steps".into(), json!(self.kernel.steps()));
+        if let Some(iterations) = self.kernel.target.mean_iterations() {
+            metrics.insert("solver_iterations".into(), json!(iterations));
+        }
+        if let Some(k) = self.measurement() {
+            let row = self.row(k, acceptance, exponential)?;
+            let n = self.theory.observables().len();
+            let chains = row[LEADING..LEADING + n * self.config.chains].chunks_exact(n);
+            metrics.insert("abs_magnetization".into(), json!(chains.map(|o| o[0].abs()).sum::<f64>() / self.config.chains as f64));
+            rows.push(row);
+        }
+        let status = format!("acceptance {:.2} steps {}", acceptance, self.kernel.steps());
+        Ok(Step { metrics: Some(metrics), rows, status })
+    }
+
+    fn snapshot(&self) -> Result<Snapshot<State>> {
+        Ok(Snapshot { tensors: BTreeMap::from([("phi".to_owned(), self.phi.clone())]), state: self.state.clone() })
+    }
+
+    fn restore(&mut self, step: u64, snapshot: Snapshot<State>) -> Result<()> {
+        let phi = snapshot.tensors.get("phi").context("the checkpoint has no field `phi`")?;
+        anyhow::ensure!(phi.dims() == self.phi.dims(), "phi: expected {:?}, got {:?}", self.phi.dims(), phi.dims());
+        anyhow::ensure!(snapshot.state.done == step, "checkpoint of step {step} says {}", snapshot.state.done);
+        self.phi = phi.to_device(self.phi.device())?;
+        self.state = snapshot.state;
+        Ok(())
+    }
+}
+
+/// Runs to the end and writes the results.
+pub(super) fn work(run: &RunDirectory, session: &Session) -> Result<Outcome> {
+    let mut task = HmcTask::new(run.config())?;
+    let outcome = drive(&mut task, run, session)?;
+    if let Outcome::Finished { seconds } = outcome {
+        let (result, analysis) = results(&task, run, seconds)?;
+        run.finish(&Results { runs: vec![result] }, &analysis)?;
+    }
+    Ok(outcome)
+}
+
+fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
+    let names = task.theory.observables();
+    let (chains, times) = (task.config.chains, task.theory.lattice().time_extent());
+    let observed = LEADING + names.len() * chains;
+    let columns = observed + CORRELATORS.len() * times + FORCES.len();
+    let rows = Series::read_rows(&run.series(), columns)?;
+    let interval = task.config.measure_every as f64;
+    let mut analysis = Analysis::default();
+    let mut observables = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        let (name, absolute) = reported_name(name);
+        let chain = |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect::<Vec<f64>>();
+        let mut series = Chains::new((0..chains).map(chain).collect())?;
+        if absolute {
+            series = series.map(f64::abs)?;
+        }
+        let measured = observe(run, &name, &series, interval, &mut analysis)?;
+        observables.insert(name, measured);
+    }
+    for (index, name) in CORRELATORS.iter().enumerate() {
+        let start = observed + index * times;
+        let present: Vec<Vec<f64>> =
+            rows.iter().map(|row| row[start..start + times].to_vec()).filter(|row| !row[0].is_nan()).collect();
+        analysis.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
+    }
+    let forces: Vec<&[f64]> = rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
+    let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();
+    for (index, name) in FORCES.iter().enumerate().skip(1).filter(|_| !forces.is_empty()) {
+        analysis.force_ratios.insert((*name).to_owned(), force(index) / force(0));
+    }
+
+    let column = |index: usize| Chains::new(vec![rows.iter().map(|row| row[index]).collect()]);
+    let acceptance = column(0)?.mean();
+    let exponential = jackknife(&[&column(1)?], (rows.len() / 20).max(1), |means| means[0]).ok();
+    let (kernel, details) = (&task.kernel, &mut analysis.details);
+    details.insert("integrator_steps".into(), json!(kernel.steps()));
+    details.insert("force_evaluations".into(), json!(kernel.forces()));
+    details.insert("trajectory_length".into(), json!(task.config.trajectory_length));
+    details.insert("exp_minus_delta_h".into(), json!(exponential.map(|e| [e.estimate.value, e.estimate.error])));
+    if let Some(measured) = observables.get("abs_magnetization") {
+        let trajectories = (task.config.trajectories * chains as u64) as f64;
+        let measuring = seconds * task.config.trajectories as f64 / task.total() as f64;
+        details.insert("seconds_per_trajectory".into(), json!(measuring / trajectories));
+        let independent = measured.tau_int.map(|tau| 2.0 * tau * measuring / trajectories);
+        details.insert("seconds_per_independent_configuration".into(), json!(independent));
+    }
+    let result = RunResult {
+        scheme: "hmc".into(),
+        theory: task.theory.name().into(),
+        model: None,
+        parameters: task.theory.parameters(),
+        acceptance: Some(acceptance),
+        ess: None,
+        seconds,
+        training_samples: 0,
+        observables,
+    };
+    Ok((result, analysis))
+}
