@@ -33,7 +33,7 @@ pub fn convolution(x: &Tensor, weight: &Tensor, bias: &Tensor, stencil: &Stencil
     if !x.device().is_cpu() {
         return convolution_composed(x, weight, bias, stencil);
     }
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Fused { stencil: stencil.clone() })
+    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, Convolution::new(stencil.clone()))
 }
 
 /// [`convolution`] from candle's own operations: the oracle of the tests and the path on a GPU.
@@ -93,11 +93,18 @@ fn gather(x: &Tensor, stencil: &Stencil, direction: Direction) -> Result<Tensor>
     x.index_select(&indices, 1)?.reshape((batch * volume, stencil.taps() * channels))
 }
 
-struct Fused {
+/// The op behind [`convolution`]; public so that its backward pass can be called, and timed, alone.
+#[derive(Debug, Clone)]
+pub struct Convolution {
     stencil: Stencil,
 }
 
-impl Fused {
+impl Convolution {
+    /// The convolution over `stencil`.
+    pub fn new(stencil: Stencil) -> Self {
+        Self { stencil }
+    }
+
     fn forward<T: Real>(
         &self,
         x: &[T],
@@ -152,7 +159,7 @@ pub(crate) fn unsupported<R>(dtype: DType) -> Result<R> {
     candle_core::bail!("convolution of {dtype:?}, expected f32 or f64")
 }
 
-impl CustomOp3 for Fused {
+impl CustomOp3 for Convolution {
     fn name(&self) -> &'static str {
         "convolution"
     }

@@ -14,7 +14,7 @@ mod stencil;
 
 pub use activation::Activation;
 pub use blas::{add_scaled, dot};
-pub use conv::{convolution, convolution_composed};
+pub use conv::{Convolution, convolution, convolution_composed};
 pub use hop::{Hop, hop, hop_composed};
 pub use host::with_slice;
 pub use net::{ConvNet, LayerRange};

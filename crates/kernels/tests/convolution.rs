@@ -1,5 +1,7 @@
 //! The fused convolution against its composed twin, against candle's own derivatives, and against the formula itself.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -1,5 +1,7 @@
 //! The network as one op against the same network layer by layer, and its gradients against finite differences.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use candle_core::{DType, Device, Tensor, Var};

@@ -80,9 +80,13 @@ impl Chain<'_> {
         (self.stencil.volume(), self.channels[0], self.channels[self.layers()])
     }
 
-    /// Samples a task: a function of the batch only.
-    fn samples_per_task(batch: usize) -> usize {
-        batch.div_ceil(TASKS).max(1)
+    /// Samples a task: a function of the problem only, never of the number of threads. Few samples make many gradient sums to
+    /// clear and to add, so up to about a thousand sites go together as long as that leaves sixteen tasks.
+    fn samples_per_task(&self, batch: usize) -> usize {
+        const SITES: usize = 1024;
+        const FEWEST: usize = 16;
+        let together = SITES.div_ceil(self.stencil.volume()).min(batch.div_ceil(FEWEST));
+        batch.div_ceil(TASKS).max(together).max(1)
     }
 
     fn pack<T: Real>(&self, parameters: &[Parameters<'_, T>]) -> Vec<Packed<T>> {
@@ -119,7 +123,7 @@ impl Chain<'_> {
         let buffers = self.buffer_len::<T>(staged, false);
         let len = batch * volume * outputs;
         let mut y = Vec::with_capacity(len);
-        let per_task = Self::samples_per_task(batch);
+        let per_task = self.samples_per_task(batch);
         y.spare_capacity_mut()[..len].par_chunks_mut(per_task * volume * outputs).enumerate().for_each(
             |(task, y)| {
                 with_scratch(buffers, |mut scratch| {
@@ -163,7 +167,10 @@ impl Chain<'_> {
         let staged = self.stages_input::<T>(reads);
         let buffers = self.buffer_len::<T>(staged, true);
 
-        let per_task = Self::samples_per_task(batch);
+        let grad_staged = self.last != Activation::Identity
+            || self.stencil.is_signed()
+            || self.level.pad::<T>(outputs) != outputs;
+        let per_task = self.samples_per_task(batch);
         let tasks = batch.div_ceil(per_task);
         let dx_len = if want_x { batch * volume * inputs } else { 0 };
         let mut dx: Vec<T> = Vec::with_capacity(dx_len);
@@ -176,10 +183,17 @@ impl Chain<'_> {
                     let x = self.stage_input(&values.x[sample * volume * inputs..][..volume * inputs], stage);
                     self.hidden_layers(&packed, x, &mut hidden);
                     let out = sample * volume * outputs..(sample + 1) * volume * outputs;
-                    self.stage_gradient(&values.grad[out.clone()], &values.y[out], d, next);
+                    let (grad, y) = (&values.grad[out.clone()], &values.y[out]);
+                    if grad_staged {
+                        self.stage_gradient(grad, y, d, next);
+                    }
                     for l in (0..self.layers()).rev() {
                         let input = self.input_of(l, x, &hidden);
-                        let grad = self.padded_rows(self.channels[l + 1], d);
+                        let grad = if l + 1 == self.layers() && !grad_staged {
+                            Rows { data: grad, stride: outputs }
+                        } else {
+                            self.padded_rows(self.channels[l + 1], d)
+                        };
                         if want_parameters {
                             self.accumulate(&sums[l], input, grad, sum);
                         }
@@ -298,12 +312,12 @@ impl Chain<'_> {
     }
 
     fn hidden_layers<T: Real>(&self, packed: &[Packed<T>], x: Rows<'_, T>, hidden: &mut [&mut [T]]) {
-        for l in 0..hidden.len() {
+        for (l, packed) in packed[..hidden.len()].iter().enumerate() {
             let (before, rest) = hidden.split_at_mut(l);
             let stride = self.level.pad::<T>(self.channels[l + 1]);
             let n = self.stencil.volume() * stride;
             let input = self.input_of(l, x, before);
-            self.convolve(&packed[l], false, input, uninitialised(&mut rest[0][..n]), stride);
+            self.convolve(packed, false, input, uninitialised(&mut rest[0][..n]), stride);
             self.hidden.apply_in_place(self.level, &mut rest[0][..n]);
             self.double(rest[0], n);
         }
@@ -326,23 +340,21 @@ impl Chain<'_> {
 
     /// Adds one sample's gradient of one layer to `sum`.
     fn accumulate<T: Real>(&self, layout: &SumLayout, input: Rows<'_, T>, grad: Rows<'_, T>, sum: &mut [T]) {
-        let (gathered, vectors, table) = if layout.transposed {
-            (grad, input, self.stencil.inverse())
-        } else {
-            (input, grad, self.stencil.forward())
-        };
-        let volume = self.stencil.volume();
+        let (forward, inverse) = (self.stencil.forward(), self.stencil.inverse());
+        let (gathered, vectors, table, inverse) =
+            if layout.transposed { (grad, input, inverse, forward) } else { (input, grad, forward, inverse) };
         let weight = WeightGradient {
             gathered: gathered.data,
             gathered_stride: gathered.stride,
             channels: layout.channels,
             table,
+            inverse,
             vectors: vectors.data,
             stride: layout.stride,
             sum: &mut sum[layout.weight.clone()],
         };
         dispatch(self.level, weight);
-        let vectors = &grad.data[..volume * grad.stride];
+        let vectors = &grad.data[..self.stencil.volume() * grad.stride];
         dispatch(self.level, ColumnSums { vectors, stride: grad.stride, sum: &mut sum[layout.bias.clone()] });
     }
 
@@ -429,7 +441,8 @@ mod tests {
     /// Every result of one network, in numbers that are exact in binary so that no order of summation rounds.
     fn results<T: Real>(level: Level, channels: &[usize]) -> Vec<T> {
         let volume = 7;
-        let neighbours = [0, 1, 6].iter().flat_map(|d| (0..volume as u32).map(move |s| (s + d) % 7)).collect();
+        let neighbours =
+            [0, 1, 6].iter().flat_map(|d| (0..volume as u32).map(move |s| (s + d) % 7)).collect();
         let signs = (0..3 * volume).map(|i| if i % 5 == 0 { -1 } else { 1 }).collect();
         let stencil = Stencil::new(volume, neighbours, Some(signs)).unwrap();
         let number = |i: usize| T::from_f64(((i * 7 + 3) % 5) as f64 - 2.0);
@@ -452,9 +465,11 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_network() {
         for channels in [&[1, 16, 2][..], &[3, 33, 1], &[20, 5], &[2, 70, 9, 1]] {
-            let all: Vec<_> = Level::available().iter().map(|&level| results::<f64>(level, channels)).collect();
+            let all: Vec<_> =
+                Level::available().iter().map(|&level| results::<f64>(level, channels)).collect();
             assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f64");
-            let all: Vec<_> = Level::available().iter().map(|&level| results::<f32>(level, channels)).collect();
+            let all: Vec<_> =
+                Level::available().iter().map(|&level| results::<f32>(level, channels)).collect();
             assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f32");
         }
     }

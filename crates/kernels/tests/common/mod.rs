@@ -1,18 +1,20 @@
 //! Stencils, seeded tensors and error measures shared by the tests.
 
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use latflow_kernels::Stencil;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-pub type Stream = Xoshiro256PlusPlus;
+pub(crate) type Stream = Xoshiro256PlusPlus;
 
-pub fn stream(seed: u64) -> Stream {
+pub(crate) fn stream(seed: u64) -> Stream {
     Stream::seed_from_u64(seed)
 }
 
 /// 3×3 filter on a periodic `rows × columns` lattice; fields may be antiperiodic along the second direction.
-pub fn square(rows: usize, columns: usize, antiperiodic: bool) -> Stencil {
+pub(crate) fn square(rows: usize, columns: usize, antiperiodic: bool) -> Stencil {
     let (mut neighbours, mut signs) = (Vec::new(), Vec::new());
     for dy in [rows - 1, 0, 1] {
         for dx in [-1, 0, 1] {
@@ -30,7 +32,7 @@ pub fn square(rows: usize, columns: usize, antiperiodic: bool) -> Stencil {
 }
 
 /// Taps that are random permutations of the sites with random signs.
-pub fn shuffled(taps: usize, volume: usize, signed: bool, rng: &mut Stream) -> Stencil {
+pub(crate) fn shuffled(taps: usize, volume: usize, signed: bool, rng: &mut Stream) -> Stencil {
     let mut neighbours = Vec::new();
     for _ in 0..taps {
         let mut tap: Vec<u32> = (0..volume as u32).collect();
@@ -45,14 +47,14 @@ pub fn shuffled(taps: usize, volume: usize, signed: bool, rng: &mut Stream) -> S
 }
 
 /// Uniform in (−1, 1).
-pub fn uniform(shape: &[usize], dtype: DType, rng: &mut Stream) -> Tensor {
+pub(crate) fn uniform(shape: &[usize], dtype: DType, rng: &mut Stream) -> Tensor {
     let n = shape.iter().product();
     let data: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
     Tensor::from_vec(data, shape, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
 }
 
 /// max |a − b| / max |b|.
-pub fn deviation(a: &Tensor, b: &Tensor) -> f64 {
+pub(crate) fn deviation(a: &Tensor, b: &Tensor) -> f64 {
     assert_eq!((a.dims(), a.dtype()), (b.dims(), b.dtype()));
     let (a, b) = (values(a), values(b));
     let scale = b.iter().fold(f64::MIN_POSITIVE, |m, b| m.max(b.abs()));
@@ -65,12 +67,16 @@ pub fn deviation(a: &Tensor, b: &Tensor) -> f64 {
     worst / scale
 }
 
-pub fn values(t: &Tensor) -> Vec<f64> {
+pub(crate) fn values(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
 /// The value of `f` and the gradients of Σ f ∘ g, for a fixed g, with respect to every argument.
-pub fn pull_back(f: impl Fn(&[Tensor]) -> Result<Tensor>, arguments: &[&Tensor], seed: u64) -> Vec<Tensor> {
+pub(crate) fn pull_back(
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    arguments: &[&Tensor],
+    seed: u64,
+) -> Vec<Tensor> {
     let vars: Vec<Var> = arguments.iter().map(|t| Var::from_tensor(t).unwrap()).collect();
     let tracked: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
     let y = f(&tracked).unwrap();
