@@ -9,7 +9,9 @@ mod context;
 mod coupling;
 mod distribution;
 mod error;
+mod exponential;
 mod params;
+mod pointwise;
 mod prior;
 pub mod train;
 
@@ -18,5 +20,8 @@ pub use context::{ContextNet, NetShape};
 pub use coupling::AffineCoupling;
 pub use distribution::{Distribution, FlowModel, Sample};
 pub use error::{Error, Result};
+pub use exponential::ExponentialConvolution;
+pub use latflow_kernels::Activation;
 pub use params::ParamStore;
+pub use pointwise::CubicRoot;
 pub use prior::Gaussian;
