@@ -91,12 +91,16 @@ impl RunArguments {
         let command = scheme.command();
         if let Some(root) = &self.resume {
             if !self.changes.set.is_empty() || self.changes.device.is_some() {
-                bail!("--resume goes on with a run as it was configured; it goes with neither --set nor --device");
+                bail!(
+                    "--resume goes on with a run as it was configured; it goes with neither --set nor --device"
+                );
             }
-            return RunDirectory::resume(root, command, Needs::Sampling);
+            return RunDirectory::resume(root, command, scheme.needs());
         }
         let file = self.config.as_deref().context("a configuration file is needed")?;
-        let config: Config = load(file, &self.changes.overrides()?, Needs::Sampling)?;
+        let config: Config = load(file, &self.changes.overrides()?, scheme.needs())?;
+        // A device that is not there is noticed before a run directory is made.
+        session::device(&config.device)?;
         let root = self.out.clone().unwrap_or_else(|| default_directory(file, command));
         let files = match model {
             Some(model) => vec![trained_model(model, &config)?],
@@ -129,7 +133,9 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Hmc(arguments) => work(Scheme::Hmc, &arguments.open(Scheme::Hmc, None)?),
         Command::Train(arguments) => work(Scheme::Train, &arguments.open(Scheme::Train, None)?),
-        Command::Sample { run, model } => work(Scheme::Marginal, &run.open(Scheme::Marginal, model.as_deref())?),
+        Command::Sample { run, model } => {
+            work(Scheme::Marginal, &run.open(Scheme::Marginal, model.as_deref())?)
+        }
         Command::Measure { config, field, changes } => {
             let config = load(&config, &changes.overrides()?, Needs::FullOperator)?;
             session::print(&measure::measure(&config, &field)?)?;

@@ -24,7 +24,9 @@ pub(crate) fn measure(config: &Config, field: &Path) -> Result<String> {
     parameters.even_odd = false;
     let values = theory(&full, &Device::Cpu)?.measure(&phi).with_context(|| field_name.clone())?;
     if let Some((name, value)) = values.iter().find(|(_, value)| value.is_null()) {
-        anyhow::bail!("{field_name}: {name} is not a finite number ({value}): the field is out of the range of f64");
+        anyhow::bail!(
+            "{field_name}: {name} is not a finite number ({value}): the field is out of the range of f64"
+        );
     }
     Ok(serde_json::to_string_pretty(&values)?)
 }

@@ -40,7 +40,11 @@ pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device)
 
 type BoxedLayers = Vec<Box<dyn Bijection<Tensor>>>;
 
-fn layers(kind: &Layers, lattice: &Lattice, parameters: &mut ParamStore) -> Result<(&'static str, BoxedLayers)> {
+fn layers(
+    kind: &Layers,
+    lattice: &Lattice,
+    parameters: &mut ParamStore,
+) -> Result<(&'static str, BoxedLayers)> {
     match kind {
         Layers::AffineCoupling(config) => {
             let shape = NetShape {

@@ -31,7 +31,9 @@ impl Progress {
         let style = if terminal() {
             let bar = ProgressBar::new(total).with_position(done);
             let template = "{prefix} {wide_bar} {pos}/{len} ETA {eta} {msg}";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar.set_prefix(name.to_owned());
             bar.reset_eta();
             Style::Bar(bar)

@@ -131,13 +131,17 @@ pub(crate) fn repro_yukawa(arguments: &Repro) -> Result<ExitCode> {
     for published in PUBLISHED.iter().filter(|published| plan.coupling.includes(published.coupling)) {
         let config = config(plan.scale, published.coupling, &plan.device)?;
         let folder = root.join(format!("g{}", published.coupling));
-        let mut coupling = Coupling { published, dims: config.lattice.dims.clone(), hmc: None, train: None, flow: None };
+        let mut coupling =
+            Coupling { published, dims: config.lattice.dims.clone(), hmc: None, train: None, flow: None };
         for scheme in plan.scheme.stages() {
             let run = stage(*scheme, &folder, &config, arguments.force)?;
             if !run.finished() {
                 note(&format!("g = {}: {}", published.coupling, scheme.command()));
                 if scheme.work(&run, &session)? == Outcome::Interrupted {
-                    note(&format!("go on with: latflow repro-yukawa --resume {0}  (cargo xtask repro-yukawa --resume {0})", root.display()));
+                    note(&format!(
+                        "go on with: latflow repro-yukawa --resume {0}  (cargo xtask repro-yukawa --resume {0})",
+                        root.display()
+                    ));
                     return Ok(ExitCode::from(EXIT_INTERRUPTED));
                 }
             }
@@ -181,6 +185,7 @@ fn open(arguments: &Repro) -> Result<(PathBuf, Plan)> {
             root.display()
         );
     }
+    session::device(device)?;
     create_folder(&root)?;
     write_atomically(&root.join(PLAN), serde_json::to_string_pretty(&plan)?.as_bytes())?;
     Ok((root, plan))
@@ -190,9 +195,12 @@ fn open(arguments: &Repro) -> Result<(PathBuf, Plan)> {
 fn stage(scheme: Scheme, folder: &Path, config: &Config, force: bool) -> Result<RunDirectory> {
     let root = folder.join(scheme.command());
     if root.join("config.toml").exists() && !force {
-        let run = RunDirectory::resume(&root, scheme.command(), Needs::Sampling)?;
+        let run = RunDirectory::resume(&root, scheme.command(), scheme.needs())?;
         if run.config() != config {
-            bail!("{}: this version of latflow has another configuration for this stage; begin with --force", root.display());
+            bail!(
+                "{}: this version of latflow has another configuration for this stage; begin with --force",
+                root.display()
+            );
         }
         return Ok(run);
     }
@@ -219,7 +227,7 @@ fn config(scale: Scale, coupling: &str, device: &str) -> Result<Config> {
         (Scale::Paper, "0.3") => shipped!("g0.3_paper.toml"),
         _ => bail!("there is no configuration for g = {coupling}"),
     };
-    Ok(from_text(name, text, &[format!("device={device}").parse()?], Needs::Sampling)?)
+    Ok(from_text(name, text, &[format!("device={device}").parse()?], Needs::Flow)?)
 }
 
 #[cfg(test)]
@@ -236,7 +244,10 @@ mod tests {
             for published in PUBLISHED {
                 let config = config(*scale, published.coupling, "cpu").unwrap();
                 let Theory::Yukawa(action) = &config.action;
-                assert_eq!((action.m2, action.lambda, action.g), (published.m2, published.lambda, published.g));
+                assert_eq!(
+                    (action.m2, action.lambda, action.g),
+                    (published.m2, published.lambda, published.g)
+                );
                 assert_eq!((action.fermion_mass, config.lattice.dims.as_slice()), (0.0, &DIMS[..]));
             }
         }

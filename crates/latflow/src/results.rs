@@ -91,7 +91,13 @@ pub(crate) struct Autocorrelation {
 ///
 /// # Errors
 /// When a measurement is not finite, or the chains cannot be written.
-pub(crate) fn observe(run: &RunDirectory, name: &str, chains: &Chains, interval: f64, analysis: &mut Analysis) -> Result<Measured> {
+pub(crate) fn observe(
+    run: &RunDirectory,
+    name: &str,
+    chains: &Chains,
+    interval: f64,
+    analysis: &mut Analysis,
+) -> Result<Measured> {
     create_folder(&run.path(CHAINS))?;
     let shape = vec![chains.n_chains(), chains.length()];
     let data = chains.iter().flatten().copied().collect();

@@ -57,7 +57,9 @@ pub(crate) fn note(line: &str) {
 /// When stdout is closed.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()).context("cannot print the results")
+    writeln!(out, "{}", text.trim_end_matches('\n'))
+        .and_then(|()| out.flush())
+        .context("cannot print the results")
 }
 
 /// The device a configuration names.

@@ -5,7 +5,8 @@
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use latflow_action::{
-    Action, DeterminantAction, Exact, Phi4, Pseudofermion, Refresh, StochasticDeterminant, Sum, TrainingTarget, force_ratios,
+    Action, DeterminantAction, Exact, Phi4, Pseudofermion, Refresh, StochasticDeterminant, Sum,
+    TrainingTarget, force_ratios,
 };
 use latflow_fermion::{ConjugateGradient, DenseYukawa, EvenOddYukawa, StaggeredYukawa};
 use latflow_lattice::{Boundary, Lattice, Parity, Rng};
@@ -47,13 +48,18 @@ pub(crate) trait ScalarTheory {
     ///
     /// # Errors
     /// When a configuration has no fermion propagator.
-    fn correlators(&self, phi: &Tensor) -> Result<Vec<(&'static str, Vec<Vec<f64>>)>>;
+    fn correlators(&self, phi: &Tensor) -> Result<Vec<Correlator>>;
 
     /// Mean force norms over the batch, by name, `bosonic` first; empty for a theory without fermions.
     ///
     /// # Errors
     /// When a solver fails.
-    fn force_norms(&self, phi: &Tensor, solver: ConjugateGradient, rng: &mut Rng) -> Result<Vec<(&'static str, f64)>>;
+    fn force_norms(
+        &self,
+        phi: &Tensor,
+        solver: ConjugateGradient,
+        rng: &mut Rng,
+    ) -> Result<Vec<(&'static str, f64)>>;
 
     /// Everything that `latflow measure` prints about one field.
     ///
@@ -61,6 +67,9 @@ pub(crate) trait ScalarTheory {
     /// When the field has no fermion propagator.
     fn measure(&self, phi: &Tensor) -> Result<Map<String, Value>>;
 }
+
+/// Name and time slices of a correlator, one row a configuration.
+pub(crate) type Correlator = (&'static str, Vec<Vec<f64>>);
 
 /// Any deterministic action of a scalar field.
 pub(crate) type BoxedAction = Box<dyn Action<Tensor>>;
@@ -239,13 +248,18 @@ impl ScalarTheory for Yukawa {
         Ok(Evaluation { action, observables })
     }
 
-    fn correlators(&self, phi: &Tensor) -> Result<Vec<(&'static str, Vec<Vec<f64>>)>> {
+    fn correlators(&self, phi: &Tensor) -> Result<Vec<Correlator>> {
         let observables: [Box<dyn Observable<Tensor>>; 2] =
             [Box::new(TwoPoint::new(self.lattice())), Box::new(FermionCorrelator::new(&self.dense))];
         observables.iter().map(|o| Ok((o.name(), o.measure(phi)?.to_vec2::<f64>()?))).collect()
     }
 
-    fn force_norms(&self, phi: &Tensor, solver: ConjugateGradient, rng: &mut Rng) -> Result<Vec<(&'static str, f64)>> {
+    fn force_norms(
+        &self,
+        phi: &Tensor,
+        solver: ConjugateGradient,
+        rng: &mut Rng,
+    ) -> Result<Vec<(&'static str, f64)>> {
         let built;
         let even_odd = match &self.even_odd {
             Some(even_odd) => even_odd,

@@ -25,13 +25,15 @@ fn require(holds: bool, key: &str, problem: impl Into<String>, allowed: impl Int
     }
 }
 
-/// What a command is about to do with the fermions; decides whether massless fermions with periodic time are a problem.
+/// What a command is about to do; decides what else a configuration must fulfil.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// D(φ) of given fields alone.
     FullOperator,
     /// The even/odd form where the configuration asks for it.
     Sampling,
+    /// That, and a network that fits the lattice.
+    Flow,
 }
 
 pub(super) fn check(config: &Config) -> Checked {
@@ -46,7 +48,7 @@ pub(super) fn check(config: &Config) -> Checked {
     let Theory::Yukawa(yukawa) = &config.action;
     check_yukawa(yukawa)?;
     hmc(&config.hmc)?;
-    marginal(&config.model.marginal, &config.lattice.dims)?;
+    marginal(&config.model.marginal)?;
     train(&config.train)?;
     sample(&config.sample)
 }
@@ -104,8 +106,24 @@ fn check_yukawa(action: &Yukawa) -> Checked {
 }
 
 impl Needs {
-    /// Refuses massless fermions with periodic time where the operator to be used is singular.
+    /// Checks what only some commands need.
     pub(super) fn check(self, config: &Config) -> Checked {
+        self.check_fermions(config)?;
+        if self == Needs::Flow {
+            let Layers::AffineCoupling(layers) = &config.model.marginal.layers;
+            let smallest = config.lattice.dims.iter().copied().min().unwrap_or(0);
+            require(
+                layers.kernel <= smallest,
+                "model.marginal.layers.affine_coupling.kernel",
+                "does not fit on the lattice",
+                format!("1, 3, 5, … up to the smallest extent {smallest}"),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Refuses massless fermions with periodic time where the operator to be used is singular.
+    fn check_fermions(self, config: &Config) -> Checked {
         let Theory::Yukawa(action) = &config.action;
         if action.fermion_mass != 0.0 || action.fermion_boundary == FermionBoundary::Antiperiodic {
             return Ok(());
@@ -117,7 +135,7 @@ impl Needs {
             "fermion_mass != 0, or fermion_boundary = \"antiperiodic\"",
         )?;
         require(
-            !(self == Needs::Sampling && action.even_odd),
+            self == Needs::FullOperator || !action.even_odd,
             "action.yukawa.fermion_boundary",
             "with fermion_mass = 0 and periodic time the hopping between even and odd sites is singular, \
              and the even/odd form divides by it",
@@ -175,25 +193,19 @@ fn tolerance(value: f64, key: &str) -> Checked {
     )
 }
 
-fn marginal(marginal: &Marginal, dims: &[usize]) -> Checked {
+fn marginal(marginal: &Marginal) -> Checked {
     let Prior::Gaussian { sigma } = marginal.prior;
     positive(sigma, "model.marginal.prior.gaussian.sigma")?;
     let Layers::AffineCoupling(layers) = &marginal.layers;
-    affine(layers, dims)
+    affine(layers)
 }
 
-fn affine(layers: &AffineCoupling, dims: &[usize]) -> Checked {
+fn affine(layers: &AffineCoupling) -> Checked {
     let key = |name: &str| format!("model.marginal.layers.affine_coupling.{name}");
     at_least_one(layers.count as u64, &key("count"))?;
     at_least_one(layers.convs as u64, &key("convs"))?;
     at_least_one(layers.channels as u64, &key("channels"))?;
-    let smallest = dims.iter().copied().min().unwrap_or(0);
-    require(
-        layers.kernel % 2 == 1 && layers.kernel <= smallest,
-        &key("kernel"),
-        "must be odd, to have a centre, and fit on the lattice",
-        format!("1, 3, 5, … up to the smallest extent {smallest}"),
-    )
+    require(layers.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")
 }
 
 fn train(train: &Train) -> Checked {

@@ -47,7 +47,11 @@ pub fn from_text(
     let config: Config = toml::from_str(&merged).map_err(|error| source.explain(&merged, &error))?;
     super::check::check(&config).and_then(|()| needs.check(&config)).map_err(|finding| {
         let path: Vec<String> = finding.key.split('.').map(str::to_owned).collect();
-        source.error(&path, value_at(&table, &path), finding.problem, Some(finding.allowed))
+        // What the user did not write has a default, which is in the complete configuration.
+        let complete =
+            || toml::from_str::<Table>(&config.to_toml()).ok().and_then(|table| value_at(&table, &path));
+        let value = value_at(&table, &path).or_else(complete);
+        source.error(&path, value, finding.problem, Some(finding.allowed))
     })?;
     Ok(config)
 }

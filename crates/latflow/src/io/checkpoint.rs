@@ -108,12 +108,8 @@ impl CheckpointStore {
         create_folder(&self.folder)?;
         let target = self.folder.join(format!("{step:08}"));
         let temporary = self.folder.join(format!(".{step:08}.{}.tmp", std::process::id()));
-        let tensors =
-            safetensors::serialize(snapshot.tensors.iter().map(|(name, tensor)| (name, tensor)), None)
-                .map_err(|error| CheckpointError::Tensors {
-                    path: target.clone(),
-                    problem: error.to_string(),
-                })?;
+        let tensors = safetensors::serialize(&snapshot.tensors, None)
+            .map_err(|error| CheckpointError::Tensors { path: target.clone(), problem: error.to_string() })?;
         let state = self.encode(step, &tensors, &snapshot.state, &target)?;
 
         let written = fs::create_dir(&temporary)

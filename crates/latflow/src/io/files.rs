@@ -18,8 +18,8 @@ pub struct FileError {
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "\n  the disk is full; whatever was written before is intact: free some space, then go on with --resume"
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "\n  there is no room; whatever was written before is intact: make some, then go on with --resume"
         }
         _ => "",
     }

@@ -36,7 +36,13 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When an earlier run is there and `force` is not given, or another process works there.
-    pub(crate) fn create(root: &Path, command: &str, config: Config, force: bool, files: &[(&str, Vec<u8>)]) -> Result<Self> {
+    pub(crate) fn create(
+        root: &Path,
+        command: &str,
+        config: Config,
+        force: bool,
+        files: &[(&str, Vec<u8>)],
+    ) -> Result<Self> {
         if root.join(CONFIG).exists() && !force {
             let done = if root.join(RESULTS).exists() { "a finished" } else { "an unfinished" };
             bail!(
@@ -82,12 +88,16 @@ impl RunDirectory {
             bail!("--resume {}: there is no run (no {CONFIG})", root.display());
         }
         let manifest = root.join(MANIFEST);
-        let text = fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        let text =
+            fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
         let manifest: Value =
             serde_json::from_str(&text).with_context(|| format!("{} is not JSON", manifest.display()))?;
         let started = manifest["command"].as_str().unwrap_or("unknown");
         if started != command {
-            bail!("--resume {0}: that is a run of `latflow {started}`; use latflow {started} --resume {0}", root.display());
+            bail!(
+                "--resume {0}: that is a run of `latflow {started}`; use latflow {started} --resume {0}",
+                root.display()
+            );
         }
         let lock = lock(root)?;
         let config = load(&file, &[], needs)?;
@@ -158,7 +168,11 @@ fn lock(root: &Path) -> Result<File> {
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => bail!("{}: another process is working on this run", root.display()),
-        Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(fs::TryLockError::WouldBlock) => {
+            bail!("{}: another process is working on this run", root.display())
+        }
+        Err(fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }

@@ -86,7 +86,8 @@ struct Saved<S> {
 /// When a step fails or the disk refuses; the last checkpoint is then intact.
 pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session) -> Result<Outcome> {
     let store = run.checkpoints();
-    let checkpoint = store.latest::<Saved<T::State>>(&Device::Cpu, |damaged| note(&format!("warning: {damaged}")))?;
+    let checkpoint =
+        store.latest::<Saved<T::State>>(&Device::Cpu, |damaged| note(&format!("warning: {damaged}")))?;
     let (mut metrics_lines, mut series_bytes) = (0, 0);
     if let Some(checkpoint) = checkpoint {
         let Snapshot { tensors, state } = checkpoint.snapshot;
@@ -123,7 +124,9 @@ pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session
 
         let interrupted = session.interrupted();
         let finished = task.done() >= task.total();
-        if interrupted || finished || task.done() - saved_at >= task.checkpoint_every() {
+        // On multiples, not after intervals: an interruption in between does not shift the later checkpoints.
+        let due = task.done() / task.checkpoint_every() > saved_at / task.checkpoint_every();
+        if interrupted || finished || due {
             metrics.sync()?;
             let series_bytes = series.sync()?;
             let Snapshot { tensors, state } = task.snapshot()?;
@@ -133,7 +136,12 @@ pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session
         }
         if interrupted && !finished {
             progress.close();
-            note(&format!("{}: stopped and saved after step {} of {}", task.name(), task.done(), task.total()));
+            note(&format!(
+                "{}: stopped and saved after step {} of {}",
+                task.name(),
+                task.done(),
+                task.total()
+            ));
             return Ok(Outcome::Interrupted);
         }
     }
@@ -149,7 +157,11 @@ fn kept(path: &Path, lines: u64) -> Result<(u64, f64)> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let kept: Vec<&str> = text.split_inclusive('\n').take(lines as usize).collect();
     let found = kept.iter().filter(|line| line.ends_with('\n')).count() as u64;
-    anyhow::ensure!(found == lines, "{}: the checkpoint needs its first {lines} lines, there are {found}", path.display());
+    anyhow::ensure!(
+        found == lines,
+        "{}: the checkpoint needs its first {lines} lines, there are {found}",
+        path.display()
+    );
     let last: Value = kept.last().map_or(Ok(Value::Null), |line| serde_json::from_str(line))?;
     Ok((kept.iter().map(|line| line.len() as u64).sum(), last["seconds"].as_f64().unwrap_or(0.0)))
 }

@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 use latflow_fermion::ConjugateGradient;
 use latflow_lattice::{Rng, Streams, normal_tensor};
 use latflow_observable::{Chains, jackknife};
-use latflow_sampler::{Hmc, Integrator, MarkovKernel, StepTuner};
+use latflow_sampler::{Hmc, Integrator, MarkovKernel, StepInfo, StepTuner};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
@@ -57,7 +57,8 @@ impl HmcTask {
         let device = session::device(&config.device)?;
         let theory = theory(config, &device)?;
         let hmc = config.hmc.clone();
-        let solver = ConjugateGradient { tolerance: hmc.solver_tolerance, max_iterations: hmc.solver_iterations };
+        let solver =
+            ConjugateGradient { tolerance: hmc.solver_tolerance, max_iterations: hmc.solver_iterations };
         let integrator = match hmc.integrator {
             config::Integrator::Leapfrog => Integrator::Leapfrog,
             config::Integrator::Omelyan => Integrator::Omelyan,
@@ -89,7 +90,7 @@ impl HmcTask {
     /// Measurement number k, if one falls on the trajectory just done.
     fn measurement(&self) -> Option<u64> {
         let measured = self.state.done.checked_sub(self.config.thermalization).filter(|n| *n > 0)?;
-        (measured % self.config.measure_every == 0).then(|| measured / self.config.measure_every - 1)
+        measured.is_multiple_of(self.config.measure_every).then(|| measured / self.config.measure_every - 1)
     }
 
     fn row(&mut self, k: u64, acceptance: f64, exponential: f64) -> Result<Vec<f64>> {
@@ -97,7 +98,7 @@ impl HmcTask {
         let evaluation = self.theory.evaluate(&self.phi)?;
         row.extend(evaluation.observables.iter().flatten());
         let times = self.theory.lattice().time_extent();
-        if k % CORRELATORS_EVERY == 0 {
+        if k.is_multiple_of(CORRELATORS_EVERY) {
             for (_, correlator) in self.theory.correlators(&self.phi)? {
                 row.extend(mean_rows(&correlator));
             }
@@ -105,7 +106,9 @@ impl HmcTask {
             row.extend(std::iter::repeat_n(f64::NAN, CORRELATORS.len() * times));
         }
         let measurements = self.config.trajectories / self.config.measure_every;
-        if self.config.fermions != FermionTreatment::None && k % measurements.div_ceil(FORCE_MEASUREMENTS) == 0 {
+        if self.config.fermions != FermionTreatment::None
+            && k.is_multiple_of(measurements.div_ceil(FORCE_MEASUREMENTS))
+        {
             let norms = self.theory.force_norms(&self.phi, self.solver, &mut self.state.forces)?;
             row.extend(norms.iter().map(|(_, norm)| norm));
         } else {
@@ -121,6 +124,18 @@ const FORCES: [&str; 4] = ["bosonic", "determinant", "pseudofermion", "even_odd_
 fn mean_rows(rows: &[Vec<f64>]) -> Vec<f64> {
     let n = rows.len() as f64;
     (0..rows[0].len()).map(|t| rows.iter().map(|row| row[t]).sum::<f64>() / n).collect()
+}
+
+/// A trajectory that ran away into a region where the solver does not converge is a rejection of all chains. That is exact:
+/// the reversed trajectory meets the same fields, so it fails too.
+fn solver_failed(error: &latflow_sampler::Error) -> bool {
+    use latflow_fermion::Error::{NoConvergence, NotPositive};
+    matches!(
+        error,
+        latflow_sampler::Error::Action(latflow_action::Error::Fermion(
+            NoConvergence { .. } | NotPositive { .. }
+        ))
+    )
 }
 
 impl Task for HmcTask {
@@ -149,10 +164,21 @@ impl Task for HmcTask {
         }
         // A fresh target counts this trajectory's iterations alone.
         self.kernel.target = self.theory.hmc_target(self.config.fermions, self.solver);
-        let mut rng = self.state.trajectories.clone();
-        let (phi, info) = self.kernel.step(self.phi.clone(), &mut rng)?;
-        self.phi = phi.detach();
-        self.state.trajectories = rng;
+        let info = match self.kernel.step(self.phi.clone(), &mut self.state.trajectories) {
+            Ok((phi, info)) => {
+                self.phi = phi.detach();
+                info
+            }
+            Err(error) if solver_failed(&error) => {
+                let chains = self.config.chains;
+                StepInfo {
+                    accepted: vec![false; chains],
+                    log_ratio: vec![f64::NEG_INFINITY; chains],
+                    nonfinite: chains,
+                }
+            }
+            Err(other) => return Err(other.into()),
+        };
         self.state.done += 1;
         let acceptance = info.acceptance_probability();
         if thermalizing && self.tuning() {
@@ -162,8 +188,11 @@ impl Task for HmcTask {
         }
 
         let finite: Vec<f64> = info.log_ratio.iter().copied().filter(|ratio| ratio.is_finite()).collect();
-        let mean = |f: &dyn Fn(f64) -> f64| finite.iter().map(|ratio| f(*ratio)).sum::<f64>() / finite.len().max(1) as f64;
-        let (energy, exponential) = (mean(&|ratio| -ratio), mean(&f64::exp));
+        let energy = finite.iter().map(|ratio| -ratio).sum::<f64>() / finite.len() as f64;
+        let chains = self.config.chains as f64;
+        let exponential =
+            info.log_ratio.iter().map(|ratio| if ratio.is_nan() { 0.0 } else { ratio.exp() }).sum::<f64>()
+                / chains;
         let mut rows = Vec::new();
         let mut metrics = Map::new();
         metrics.insert("phase".into(), json!(if thermalizing { "thermalization" } else { "measurement" }));
@@ -179,7 +208,10 @@ impl Task for HmcTask {
             let row = self.row(k, acceptance, exponential)?;
             let n = self.theory.observables().len();
             let chains = row[LEADING..LEADING + n * self.config.chains].chunks_exact(n);
-            metrics.insert("abs_magnetization".into(), json!(chains.map(|o| o[0].abs()).sum::<f64>() / self.config.chains as f64));
+            metrics.insert(
+                "abs_magnetization".into(),
+                json!(chains.map(|o| o[0].abs()).sum::<f64>() / self.config.chains as f64),
+            );
             rows.push(row);
         }
         let status = format!("acceptance {:.2} steps {}", acceptance, self.kernel.steps());
@@ -187,13 +219,25 @@ impl Task for HmcTask {
     }
 
     fn snapshot(&self) -> Result<Snapshot<State>> {
-        Ok(Snapshot { tensors: BTreeMap::from([("phi".to_owned(), self.phi.clone())]), state: self.state.clone() })
+        Ok(Snapshot {
+            tensors: BTreeMap::from([("phi".to_owned(), self.phi.clone())]),
+            state: self.state.clone(),
+        })
     }
 
     fn restore(&mut self, step: u64, snapshot: Snapshot<State>) -> Result<()> {
         let phi = snapshot.tensors.get("phi").context("the checkpoint has no field `phi`")?;
-        anyhow::ensure!(phi.dims() == self.phi.dims(), "phi: expected {:?}, got {:?}", self.phi.dims(), phi.dims());
-        anyhow::ensure!(snapshot.state.done == step, "checkpoint of step {step} says {}", snapshot.state.done);
+        anyhow::ensure!(
+            phi.dims() == self.phi.dims(),
+            "phi: expected {:?}, got {:?}",
+            self.phi.dims(),
+            phi.dims()
+        );
+        anyhow::ensure!(
+            snapshot.state.done == step,
+            "checkpoint of step {step} says {}",
+            snapshot.state.done
+        );
         self.phi = phi.to_device(self.phi.device())?;
         self.state = snapshot.state;
         Ok(())
@@ -222,7 +266,8 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
     let mut observables = BTreeMap::new();
     for (index, name) in names.iter().enumerate() {
         let (name, absolute) = reported_name(name);
-        let chain = |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect::<Vec<f64>>();
+        let chain =
+            |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect::<Vec<f64>>();
         let mut series = Chains::new((0..chains).map(chain).collect())?;
         if absolute {
             series = series.map(f64::abs)?;
@@ -232,11 +277,15 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
     }
     for (index, name) in CORRELATORS.iter().enumerate() {
         let start = observed + index * times;
-        let present: Vec<Vec<f64>> =
-            rows.iter().map(|row| row[start..start + times].to_vec()).filter(|row| !row[0].is_nan()).collect();
+        let present: Vec<Vec<f64>> = rows
+            .iter()
+            .map(|row| row[start..start + times].to_vec())
+            .filter(|row| !row[0].is_nan())
+            .collect();
         analysis.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
     }
-    let forces: Vec<&[f64]> = rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
+    let forces: Vec<&[f64]> =
+        rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
     let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();
     for (index, name) in FORCES.iter().enumerate().skip(1).filter(|_| !forces.is_empty()) {
         analysis.force_ratios.insert((*name).to_owned(), force(index) / force(0));
@@ -249,7 +298,8 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
     details.insert("integrator_steps".into(), json!(kernel.steps()));
     details.insert("force_evaluations".into(), json!(kernel.forces()));
     details.insert("trajectory_length".into(), json!(task.config.trajectory_length));
-    details.insert("exp_minus_delta_h".into(), json!(exponential.map(|e| [e.estimate.value, e.estimate.error])));
+    details
+        .insert("exp_minus_delta_h".into(), json!(exponential.map(|e| [e.estimate.value, e.estimate.error])));
     if let Some(measured) = observables.get("abs_magnetization") {
         let trajectories = (task.config.trajectories * chains as u64) as f64;
         let measuring = seconds * task.config.trajectories as f64 / task.total() as f64;

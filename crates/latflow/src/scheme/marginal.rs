@@ -80,7 +80,12 @@ impl SampleTask {
     }
 
     /// One Markov step of every chain with given proposals; its row.
-    fn metropolis(&mut self, log_weight: &[f64], observables: &[Vec<f64>], phi: &[Vec<f64>]) -> Result<(Vec<f64>, f64)> {
+    fn metropolis(
+        &mut self,
+        log_weight: &[f64],
+        observables: &[Vec<f64>],
+        phi: &[Vec<f64>],
+    ) -> Result<(Vec<f64>, f64)> {
         let data: Vec<Sample> = phi.iter().map(|phi| Sample { phi: phi.clone() }).collect();
         let state = &mut self.state;
         let accepted = if state.done == 0 {
@@ -88,8 +93,10 @@ impl SampleTask {
             (state.log_weight, state.data) = (start.log_weight, start.data);
             vec![true; log_weight.len()]
         } else {
-            let mut chains =
-                IndependenceChains { log_weight: std::mem::take(&mut state.log_weight), data: std::mem::take(&mut state.data) };
+            let mut chains = IndependenceChains {
+                log_weight: std::mem::take(&mut state.log_weight),
+                data: std::mem::take(&mut state.data),
+            };
             let info = chains.step(log_weight, &data, &mut state.metropolis)?;
             (state.log_weight, state.data) = (chains.log_weight, chains.data);
             info.accepted
@@ -108,7 +115,9 @@ impl SampleTask {
     fn correlators(&self) -> Result<Vec<f64>> {
         let sample = &self.config.sample;
         let step = self.state.done;
-        if step <= sample.thermalization || (step - sample.thermalization - 1) % CORRELATORS_EVERY != 0 {
+        if step <= sample.thermalization
+            || !(step - sample.thermalization - 1).is_multiple_of(CORRELATORS_EVERY)
+        {
             return Ok(vec![f64::NAN; CORRELATORS.len() * self.theory.lattice().time_extent()]);
         }
         let flat: Vec<f64> = self.state.data.iter().flat_map(|sample| sample.phi.iter().copied()).collect();
@@ -149,13 +158,17 @@ impl Task for SampleTask {
         let (phi, log_q) = self.flow.density.sample_with_log_prob(n, &(), &mut self.state.proposals)?;
         let (phi, log_q) = (phi.detach(), log_q.detach().to_dtype(DType::F64)?.to_vec1::<f64>()?);
         let evaluation = self.theory.evaluate(&phi)?;
-        let log_weight: Vec<f64> = evaluation.action.iter().zip(&log_q).map(|(s, log_q)| -s - log_q).collect();
+        let log_weight: Vec<f64> =
+            evaluation.action.iter().zip(&log_q).map(|(s, log_q)| -s - log_q).collect();
         let phi = phi.to_vec2::<f64>()?;
         let (mut rows, mut accepted) = (Vec::with_capacity(steps), 0.0);
         for step in 0..steps {
             let range = step * chains..(step + 1) * chains;
-            let (mut row, rate) =
-                self.metropolis(&log_weight[range.clone()], &evaluation.observables[range.clone()], &phi[range])?;
+            let (mut row, rate) = self.metropolis(
+                &log_weight[range.clone()],
+                &evaluation.observables[range.clone()],
+                &phi[range],
+            )?;
             row.extend(self.correlators()?);
             accepted += rate / steps as f64;
             rows.push(row);
@@ -174,7 +187,11 @@ impl Task for SampleTask {
     fn restore(&mut self, step: u64, snapshot: Snapshot<State>) -> Result<()> {
         let (state, chains) = (snapshot.state, self.config.sample.chains);
         anyhow::ensure!(state.done == step, "checkpoint of step {step} says {}", state.done);
-        anyhow::ensure!(state.data.len() == chains, "checkpoint of {} chains, expected {chains}", state.data.len());
+        anyhow::ensure!(
+            state.data.len() == chains,
+            "checkpoint of {} chains, expected {chains}",
+            state.data.len()
+        );
         self.state = state;
         Ok(())
     }
@@ -187,16 +204,25 @@ impl Task for SampleTask {
 pub(crate) fn trained_model(model: &Path, config: &Config) -> Result<(&'static str, Vec<u8>)> {
     let file = if model.is_dir() { model.join(MODEL) } else { model.to_path_buf() };
     if !file.exists() {
-        bail!("{}: there is no trained flow; run `latflow train` first, or name one with --model", file.display());
+        bail!(
+            "{}: there is no trained flow; run `latflow train` first, or name one with --model",
+            file.display()
+        );
     }
     let trained = model.join("config.toml");
     if trained.exists() {
         let trained = load(&trained, &[], Needs::FullOperator)?;
         if trained.model != config.model || trained.lattice != config.lattice {
-            bail!("{} was trained with other [model] or [lattice] sections than this configuration", file.display());
+            bail!(
+                "{} was trained with other [model] or [lattice] sections than this configuration",
+                file.display()
+            );
         }
         if trained.action != config.action {
-            session::note(&format!("note: {} was trained for other couplings; sampling stays exact", file.display()));
+            session::note(&format!(
+                "note: {} was trained for other couplings; sampling stays exact",
+                file.display()
+            ));
         }
     }
     Ok((MODEL, read(&file)?))
@@ -247,8 +273,11 @@ fn results(task: &SampleTask, run: &RunDirectory, seconds: f64) -> Result<(RunRe
     let times = task.theory.lattice().time_extent();
     for (index, name) in CORRELATORS.iter().enumerate() {
         let start = width * chains + index * times;
-        let present: Vec<Vec<f64>> =
-            rows.iter().map(|row| row[start..start + times].to_vec()).filter(|row| !row[0].is_nan()).collect();
+        let present: Vec<Vec<f64>> = rows
+            .iter()
+            .map(|row| row[start..start + times].to_vec())
+            .filter(|row| !row[0].is_nan())
+            .collect();
         analysis.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
     }
     // The start of a chain is not a decision.

@@ -8,6 +8,7 @@ mod train;
 
 use anyhow::Result;
 
+use crate::config::Needs;
 use crate::run::{Outcome, RunDirectory};
 use crate::session::Session;
 
@@ -31,6 +32,14 @@ impl Scheme {
             Self::Hmc => "hmc",
             Self::Train => "train",
             Self::Marginal => "sample",
+        }
+    }
+
+    /// What its configuration must fulfil.
+    pub(crate) fn needs(self) -> Needs {
+        match self {
+            Self::Hmc => Needs::Sampling,
+            Self::Train | Self::Marginal => Needs::Flow,
         }
     }
 

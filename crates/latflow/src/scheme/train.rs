@@ -43,7 +43,8 @@ impl TrainTask {
         let theory = theory(config, &device)?;
         let flow = marginal_flow(config, theory.lattice(), &device)?;
         let train = &config.train;
-        let solver = ConjugateGradient { tolerance: train.solver_tolerance, max_iterations: train.solver_iterations };
+        let solver =
+            ConjugateGradient { tolerance: train.solver_tolerance, max_iterations: train.solver_iterations };
         let target = theory.training_target(train.gradient, solver);
         let clip = Clip { value: train.clip.value, norm: train.clip.norm };
         let streams = Streams::new(config.seed);
@@ -55,7 +56,8 @@ impl TrainTask {
     fn log_weights(&self, n: usize, step: u64) -> Result<Vec<f64>> {
         let mut rng = Streams::new(self.config.seed).stream("train/evaluation", step);
         let (phi, log_q) = self.flow.density.sample_with_log_prob(n, &(), &mut rng)?;
-        let log_weight = (self.theory.action().action(&phi.detach())? + log_q.detach().to_dtype(DType::F64)?)?.neg()?;
+        let log_weight =
+            (self.theory.action().action(&phi.detach())? + log_q.detach().to_dtype(DType::F64)?)?.neg()?;
         Ok(log_weight.to_vec1::<f64>()?)
     }
 }
@@ -107,7 +109,11 @@ impl Task for TrainTask {
     }
 
     fn restore(&mut self, step: u64, snapshot: Snapshot<TrainState>) -> Result<()> {
-        anyhow::ensure!(snapshot.state.step == step, "checkpoint of step {step} says {}", snapshot.state.step);
+        anyhow::ensure!(
+            snapshot.state.step == step,
+            "checkpoint of step {step} says {}",
+            snapshot.state.step
+        );
         Ok(self.trainer.restore(&self.flow.parameters, &snapshot.state, &snapshot.tensors)?)
     }
 }
@@ -118,7 +124,10 @@ pub(super) fn work(run: &RunDirectory, session: &Session) -> Result<Outcome> {
     let outcome = drive(&mut task, run, session)?;
     if let Outcome::Finished { seconds } = outcome {
         let tensors = task.flow.parameters.snapshot()?;
-        let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor): (&String, &Tensor)| (name, tensor)), None)?;
+        let bytes = safetensors::serialize(
+            tensors.iter().map(|(name, tensor): (&String, &Tensor)| (name, tensor)),
+            None,
+        )?;
         write_atomically(&run.path(MODEL), &bytes)?;
         let weights = LogWeights::new(&task.log_weights(FINAL_EVALUATION, task.total() + 1)?)?;
         let acceptance = weights.acceptance()?;

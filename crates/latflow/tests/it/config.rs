@@ -16,7 +16,7 @@ fermion_mass = 0.0
 fn read(text: &str, overrides: &[&str]) -> Result<Config, String> {
     let overrides: Result<Vec<Override>, _> = overrides.iter().map(|text| text.parse()).collect();
     let overrides = overrides.map_err(|error| error.to_string())?;
-    from_text("run.toml", text, &overrides, Needs::Sampling).map_err(|error| error.to_string())
+    from_text("run.toml", text, &overrides, Needs::Flow).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn every_bad_input_is_named_with_file_key_value_and_remedy() {
 }
 
 #[test]
-fn massless_periodic_fermions_are_refused_only_where_they_are_singular() {
+fn commands_ask_for_no_more_than_they_need() {
     let periodic = format!("{GOOD}fermion_boundary = \"periodic\"\n");
     let accepts = |overrides: &[&str], needs: Needs| {
         let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().unwrap()).collect();
@@ -144,7 +144,12 @@ fn massless_periodic_fermions_are_refused_only_where_they_are_singular() {
     };
     assert!(!accepts(&[], Needs::Sampling));
     assert!(accepts(&["action.yukawa.even_odd=false"], Needs::Sampling));
-    assert!(accepts(&["action.yukawa.fermion_mass=0.1"], Needs::FullOperator));
+    assert!(accepts(&["action.yukawa.fermion_mass=0.1"], Needs::Sampling));
+    let tiny = ["lattice.dims=[2, 4]", "action.yukawa.fermion_mass=1"];
+    assert!(
+        accepts(&tiny, Needs::Sampling) && !accepts(&tiny, Needs::Flow),
+        "a 3×3 network needs three sites"
+    );
     assert!(accepts(&[], Needs::FullOperator), "D(φ) of a given field may be regular");
     assert!(!accepts(&["action.yukawa.g=0"], Needs::FullOperator), "the free operator never is");
 }

@@ -1,0 +1,9 @@
+//! The application from outside: configurations, the command line, files. One binary, so that it is linked once.
+
+mod common;
+mod config;
+mod inputs;
+mod measure;
+mod pipeline;
+#[cfg(unix)]
+mod resume;

@@ -1,0 +1,154 @@
+//! Runs that are killed, stopped or run out of room, and then go on: the same bytes as an undisturbed run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::common::{assert_same, contents, latflow, run, succeed, text, workspace};
+
+/// Lines of metrics so far.
+fn progress(run: &Path) -> usize {
+    fs::read(run.join("metrics.jsonl")).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
+}
+
+/// Starts the arguments, waits for that many lines of metrics and acts on the process; false if it was done before.
+fn disturb(arguments: &[&str], run: &Path, lines: usize, act: impl Fn(u32)) -> (bool, std::process::Output) {
+    let child =
+        latflow(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let pid = child.id();
+    for _ in 0..6000 {
+        if progress(run) >= lines || run.join("results.json").exists() {
+            break;
+        }
+        sleep(Duration::from_millis(5));
+    }
+    let running = !run.join("results.json").exists();
+    act(pid);
+    (running, child.wait_with_output().expect("the process ends"))
+}
+
+fn signal(name: &'static str) -> impl Fn(u32) {
+    move |pid| {
+        let status = Command::new("kill").args([name, &pid.to_string()]).status().expect("kill exists");
+        assert!(status.success() || name == "-KILL", "kill {name}");
+    }
+}
+
+/// An undisturbed run, and one killed at several moments and resumed, must agree in every byte.
+fn killed_runs_agree(
+    command: &str,
+    extra: &[&str],
+    lines: &[usize],
+    folder: &Path,
+    config: &Path,
+) -> PathBuf {
+    let (plain, killed) = (folder.join(format!("{command}-plain")), folder.join(format!("{command}-killed")));
+    succeed(&[&[command, text(config), "--out", text(&plain)], extra].concat());
+    let mut first = [&[command, text(config), "--out", text(&killed)], extra].concat();
+    let mut kills = 0;
+    for target in lines {
+        let (running, _) = disturb(&first, &killed, *target, signal("-KILL"));
+        kills += usize::from(running);
+        // The first kill may come before there is a run at all.
+        if killed.join("config.toml").exists() {
+            first = vec![command, "--resume", text(&killed)];
+        }
+    }
+    assert!(kills >= 2, "the kills came too late to test anything");
+    succeed(&[command, "--resume", text(&killed)]);
+    assert_same(&plain, &killed);
+    plain
+}
+
+#[test]
+fn killed_training_and_sampling_continue_bit_by_bit() {
+    let (folder, config) = workspace();
+    let trained = killed_runs_agree("train", &[], &[1, 33, 70, 141], folder.path(), &config);
+    let model = ["--model", text(&trained)];
+    killed_runs_agree("sample", &model, &[1, 77, 151, 400], folder.path(), &config);
+}
+
+#[test]
+fn killed_hmc_continues_bit_by_bit() {
+    let (folder, config) = workspace();
+    killed_runs_agree("hmc", &[], &[3, 55, 131, 250], folder.path(), &config);
+}
+
+#[test]
+fn an_interrupted_run_saves_says_how_to_go_on_and_agrees() {
+    let (folder, config) = workspace();
+    let (plain, stopped) = (folder.path().join("plain"), folder.path().join("stopped"));
+    succeed(&["train", text(&config), "--out", text(&plain)]);
+    let arguments = ["train", text(&config), "--out", text(&stopped)];
+    let (running, output) = disturb(&arguments, &stopped, 47, signal("-INT"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(running, "the interruption came too late");
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains(&format!("latflow train --resume {}", text(&stopped))), "{stderr}");
+    let newest = fs::read_dir(stopped.join("checkpoint")).expect("checkpoints").count();
+    assert!(newest >= 1);
+    succeed(&["train", "--resume", text(&stopped)]);
+    assert_same(&plain, &stopped);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_reported_and_the_previous_one_is_used() {
+    let (folder, config) = workspace();
+    let (plain, damaged) = (folder.path().join("plain"), folder.path().join("damaged"));
+    succeed(&["train", text(&config), "--out", text(&plain)]);
+    let arguments = ["train", text(&config), "--out", text(&damaged)];
+    let (running, _) = disturb(&arguments, &damaged, 90, signal("-KILL"));
+    assert!(running, "the kill came too late");
+    let mut checkpoints: Vec<PathBuf> = fs::read_dir(damaged.join("checkpoint"))
+        .expect("checkpoints")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_none())
+        .collect();
+    checkpoints.sort();
+    let newest = checkpoints.last().expect("a checkpoint").join("tensors.safetensors");
+    let bytes = fs::read(&newest).expect("tensors");
+    fs::write(&newest, &bytes[..bytes.len() / 2]).expect("truncated");
+    let output = run(&["train", "--resume", text(&damaged)]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("warning: checkpoint") && stderr.contains("damaged"), "{stderr}");
+    assert_same(&plain, &damaged);
+
+    // With every checkpoint gone bad there is nothing to go on from, and that is an error, not a fresh start.
+    fs::remove_file(damaged.join("results.json")).expect("as if unfinished");
+    for entry in fs::read_dir(damaged.join("checkpoint")).expect("checkpoints") {
+        fs::write(entry.expect("an entry").path().join("state.bin"), b"LATFLOW\0rubbish").expect("damaged");
+    }
+    let output = run(&["train", "--resume", text(&damaged)]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("damaged"), "{stderr}");
+}
+
+/// A file size limit fails in the same place as a full disk, and needs no privileges.
+#[test]
+fn running_out_of_room_loses_nothing() {
+    let (folder, config) = workspace();
+    let (plain, full) = (folder.path().join("plain"), folder.path().join("full"));
+    succeed(&["train", text(&config), "--out", text(&plain)]);
+    let arguments = ["train", text(&config), "--out", text(&full)];
+    let (running, _) = disturb(&arguments, &full, 50, signal("-KILL"));
+    assert!(running, "the kill came too late");
+    let checkpoints = || {
+        let mut files = contents(&full.join("checkpoint"));
+        files.retain(|name, _| !name.contains(".tmp"));
+        files
+    };
+    let before = checkpoints();
+    assert!(!before.is_empty());
+    let program = env!("CARGO_BIN_EXE_latflow");
+    let limited = format!("trap '' XFSZ; ulimit -f 8; exec '{program}' train --resume '{}'", text(&full));
+    let output = Command::new("bash").args(["-c", &limited]).output().expect("bash exists");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{stderr}");
+    assert!(stderr.contains("error: ") && stderr.contains("there is no room"), "{stderr}");
+    assert_eq!(checkpoints(), before, "the previous checkpoints are intact");
+    succeed(&["train", "--resume", text(&full)]);
+    assert_same(&plain, &full);
+}
