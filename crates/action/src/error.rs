@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum Error {
     /// The Boltzmann weight cannot be normalised.
-    #[error("lambda = {lambda}, m2 = {m2}: e^(-S) cannot be normalised; lambda must be positive (or zero with m2 > 0)")]
+    #[error(
+        "lambda = {lambda}, m2 = {m2}: e^(-S) cannot be normalised; lambda must be positive (or zero with m2 > 0)"
+    )]
     Unbounded {
         /// Quartic coupling.
         lambda: f64,

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use latflow_action::check::force_defect;
 use latflow_action::{
-    Action, DeterminantAction, Error, Exact, ForceRatios, Phi4, Pseudofermion, StochasticDeterminant, Sum, TrainingTarget,
-    action_and_force, force_ratios,
+    Action, DeterminantAction, Error, Exact, ForceRatios, Phi4, Pseudofermion, StochasticDeterminant, Sum,
+    TrainingTarget, action_and_force, force_ratios,
 };
 use latflow_fermion::{ConjugateGradient, DenseYukawa, EvenOddYukawa, StaggeredYukawa};
 use latflow_lattice::check::max_difference;
@@ -78,7 +78,8 @@ fn forces_are_derivatives() {
     let (phi, omega) = (noise(1, &[3, 24]), noise(2, &[3, 24]));
     let mut rng = Streams::new(3).stream("test", 0);
     let full = Pseudofermion::new(t.phi4.clone(), t.full.clone(), TIGHT).heatbath(&phi, &mut rng).unwrap();
-    let even_odd = Pseudofermion::new(t.phi4.clone(), t.even_odd.clone(), TIGHT).heatbath(&phi, &mut rng).unwrap();
+    let even_odd =
+        Pseudofermion::new(t.phi4.clone(), t.even_odd.clone(), TIGHT).heatbath(&phi, &mut rng).unwrap();
     let rows: [(&str, &dyn Action<Tensor>); 5] = [
         ("phi4", &t.phi4),
         ("determinant", &t.determinant),
@@ -143,11 +144,13 @@ fn pseudofermions_average_to_the_determinant() {
 fn the_stochastic_target_has_the_exact_gradient_on_average() {
     let t = theory(&[4, 4], 0.6);
     let phi = Tensor::cat(&vec![noise(11, &[1, 16]); 8000], 0).unwrap();
-    let target = StochasticDeterminant { bosonic: t.phi4.clone(), dirac: t.even_odd.clone(), solver: TIGHT, draws: 1 };
+    let target =
+        StochasticDeterminant { bosonic: t.phi4.clone(), dirac: t.even_odd.clone(), solver: TIGHT, draws: 1 };
     let var = candle_core::Var::from_tensor(&phi).unwrap();
     let mut rng = Streams::new(12).stream("test", 0);
     let surrogate = target.surrogate_action(var.as_tensor(), &mut rng).unwrap();
-    let gradient = surrogate.sum_all().unwrap().backward().unwrap().get(&var).unwrap().to_vec2::<f64>().unwrap();
+    let gradient =
+        surrogate.sum_all().unwrap().backward().unwrap().get(&var).unwrap().to_vec2::<f64>().unwrap();
     let one = phi.narrow(0, 0, 1).unwrap();
     let (_, force) = action_and_force(&Sum(t.phi4, t.determinant), &one).unwrap();
     let force = force.to_vec2::<f64>().unwrap().remove(0);

@@ -2,6 +2,9 @@
 //!
 //! Every configuration has its own α and β; one that has converged gets α = 0 and stays as it is while the others go on.
 //! The solver never records a graph: bind the operator to a detached field.
+//!
+//! A configuration that is not finite, such as the end of a trajectory that ran away, gets NaN and does not disturb the
+//! others; one that is finite but not solved to the tolerance is an error.
 
 use crate::{Error, HermitianPositive, Result};
 use candle_core::Tensor;
@@ -25,11 +28,11 @@ impl Default for ConjugateGradient {
 /// A solved batch.
 #[derive(Debug, Clone)]
 pub struct Solution {
-    /// x with ‖A x − b‖ ≤ tolerance · ‖b‖, shape of b.
+    /// x with ‖A x − b‖ ≤ tolerance · ‖b‖, shape of b; NaN where A or b is not finite.
     pub x: Tensor,
     /// Iterations each configuration needed.
     pub iterations: Vec<usize>,
-    /// ‖b − A x‖ / ‖b‖ of each configuration, by the recursion for the residual.
+    /// ‖b − A x‖ / ‖b‖ of each configuration, by the recursion for the residual; NaN where A or b is not finite.
     pub relative_residual: Vec<f64>,
 }
 
@@ -38,13 +41,10 @@ impl ConjugateGradient {
     ///
     /// # Errors
     /// [`Error::NoConvergence`] when a configuration does not reach the tolerance, [`Error::NotPositive`] when A is not
-    /// positive or not finite.
+    /// positive.
     pub fn solve(&self, a: &dyn HermitianPositive, b: &Tensor) -> Result<Solution> {
         let b = b.detach();
         let norm2 = dot(&b, &b)?;
-        if let Some(configuration) = norm2.iter().position(|n| !n.is_finite()) {
-            return Err(Error::NotPositive { configuration, curvature: norm2[configuration] });
-        }
         let batch = norm2.len();
         let goal: Vec<f64> = norm2.iter().map(|n| self.tolerance * self.tolerance * n).collect();
         let mut x = b.zeros_like()?;
@@ -52,7 +52,8 @@ impl ConjugateGradient {
         let mut r2 = norm2.clone();
         let mut iterations = vec![0; batch];
         for _ in 0..self.max_iterations {
-            let active: Vec<bool> = r2.iter().zip(&goal).map(|(r, g)| r > g).collect();
+            // False for NaN: a configuration that is not finite is given up.
+            let active: Vec<bool> = r2.iter().zip(&goal).map(|(r, g)| r > g && r.is_finite()).collect();
             if !active.contains(&true) {
                 break;
             }
@@ -60,23 +61,22 @@ impl ConjugateGradient {
             let curvature = dot(&p, &ap)?;
             let mut alpha = vec![0.0; batch];
             for i in (0..batch).filter(|&i| active[i]) {
-                if !(curvature[i] > 0.0 && curvature[i].is_finite()) {
+                if curvature[i] <= 0.0 {
                     return Err(Error::NotPositive { configuration: i, curvature: curvature[i] });
                 }
-                alpha[i] = r2[i] / curvature[i];
+                alpha[i] = if curvature[i].is_finite() { r2[i] / curvature[i] } else { f64::NAN };
                 iterations[i] += 1;
             }
             let minus: Vec<f64> = alpha.iter().map(|a| -a).collect();
             x = add_scaled(&x, &alpha, &p)?;
             r = add_scaled(&r, &minus, &ap)?;
             let next = dot(&r, &r)?;
-            let beta: Vec<f64> =
-                (0..batch).map(|i| if active[i] { next[i] / r2[i] } else { 0.0 }).collect();
+            let beta: Vec<f64> = (0..batch).map(|i| if active[i] { next[i] / r2[i] } else { 0.0 }).collect();
             p = add_scaled(&r, &beta, &p)?;
             r2 = next;
         }
         let relative_residual: Vec<f64> =
-            r2.iter().zip(&norm2).map(|(r, n)| if *n > 0.0 { (r / n).sqrt() } else { 0.0 }).collect();
+            r2.iter().zip(&norm2).map(|(r, n)| if *n == 0.0 { 0.0 } else { (r / n).sqrt() }).collect();
         if let Some((configuration, &residual)) =
             relative_residual.iter().enumerate().find(|(i, _)| r2[*i] > goal[*i])
         {

@@ -14,7 +14,8 @@ pub fn to_dense(operator: &dyn LinearOperator, batch: usize, n: usize, like: &Te
     for j in 0..n {
         let mut unit = vec![0.0; n];
         unit[j] = 1.0;
-        let unit = Tensor::from_vec(unit, (1, 1, n), like.device())?.broadcast_as((batch, 1, n))?.contiguous()?;
+        let unit =
+            Tensor::from_vec(unit, (1, 1, n), like.device())?.broadcast_as((batch, 1, n))?.contiguous()?;
         columns.push(operator.apply(&unit)?.reshape((batch, n))?);
     }
     Ok(Tensor::stack(&columns, 2)?)
@@ -48,18 +49,16 @@ impl CustomOp1 for LogAbsDet {
         }
         let all = s.as_slice::<f64>()?;
         let data = &all[l.start_offset()..][..batch * n * n];
-        let logs: Vec<f64> = matrices_of(data, n)
-            .map(|m| m.lu().u().diagonal().iter().map(|u| u.abs().ln()).sum())
-            .collect();
+        let logs: Vec<f64> =
+            matrices_of(data, n).map(|m| m.lu().u().diagonal().iter().map(|u| u.abs().ln()).sum()).collect();
         Ok((CpuStorage::F64(logs), batch.into()))
     }
 
     fn bwd(&self, matrices: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let (_, n, _) = matrices.dims3()?;
-        let inverses: Vec<Option<DMatrix<f64>>> =
-            latflow_kernels::with_slice::<f64, _>(matrices, |data| {
-                matrices_of(data, n).map(DMatrix::try_inverse).collect()
-            })?;
+        let inverses: Vec<Option<DMatrix<f64>>> = latflow_kernels::with_slice::<f64, _>(matrices, |data| {
+            matrices_of(data, n).map(DMatrix::try_inverse).collect()
+        })?;
         let mut gradient = Vec::with_capacity(matrices.elem_count());
         for (b, inverse) in inverses.into_iter().enumerate() {
             match inverse {

@@ -61,7 +61,8 @@ impl DenseYukawa {
         let reduced = EvenOddYukawa::new(dirac, Parity::Even, &Device::Cpu)?;
         let hop = dense_hop(dirac);
         let (kept, other) = reduced.sites();
-        let block = DMatrix::from_fn(other.len(), kept.len(), |i, j| hop[(other[i] as usize, kept[j] as usize)]);
+        let block =
+            DMatrix::from_fn(other.len(), kept.len(), |i, j| hop[(other[i] as usize, kept[j] as usize)]);
         let even_odd = Some(EvenOdd {
             kept: kept.to_vec(),
             other: other.to_vec(),
@@ -82,10 +83,11 @@ impl DenseYukawa {
         &self.0.full
     }
 
-    /// log |det D(φ_b)|, `[B]`, differentiable in φ: ∂/∂φ_x = g (D⁻¹)_xx. A singular D gives −∞.
+    /// log |det D(φ_b)|, `[B]`, differentiable in φ: ∂/∂φ_x = g (D⁻¹)_xx. A singular D gives −∞ and a gradient of NaN,
+    /// a φ that is not finite NaN for both, without disturbing the rest of the batch.
     ///
     /// # Errors
-    /// When φ does not fit the lattice, or a gradient is asked for at a singular D.
+    /// When φ does not fit the lattice.
     pub fn log_abs_det(&self, phi: &Tensor) -> Result<Tensor> {
         self.check(phi)?;
         let op = DeterminantOp { dense: self.0.clone(), gradient: phi.track_op(), saved: Mutex::new(None) };
@@ -235,9 +237,14 @@ impl CustomOp1 for DeterminantOp {
         let all = self.dense.analyse_all(phi, self.gradient);
         if self.gradient {
             let g = self.dense.full.yukawa();
-            let gradient: Option<Vec<Vec<f64>>> = all.iter().map(|a| a.inverse_diagonal.clone()).collect();
-            let flat = gradient.map(|rows| rows.into_iter().flatten().map(|x| g * x).collect());
-            *self.saved.lock().expect("no thread panics while holding the lock") = flat;
+            let mut flat = Vec::with_capacity(phi.len());
+            for analysis in &all {
+                match &analysis.inverse_diagonal {
+                    Some(row) => flat.extend(row.iter().map(|x| g * x)),
+                    None => flat.resize(flat.len() + volume, f64::NAN),
+                }
+            }
+            *self.saved.lock().expect("no thread panics while holding the lock") = Some(flat);
         }
         Ok((CpuStorage::F64(all.iter().map(|a| a.log_abs_det).collect()), batch.into()))
     }
@@ -245,7 +252,7 @@ impl CustomOp1 for DeterminantOp {
     fn bwd(&self, phi: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let saved = self.saved.lock().expect("no thread panics while holding the lock").clone();
         let Some(gradient) = saved else {
-            candle_core::bail!("log |det D|: no gradient, a configuration has a singular Dirac operator");
+            candle_core::bail!("log |det D|: the field was not tracked when the determinant was evaluated");
         };
         let gradient = Tensor::from_vec(gradient, phi.shape(), phi.device())?;
         Ok(Some(gradient.broadcast_mul(&grad.reshape(((), 1))?)?))

@@ -19,8 +19,10 @@ pub enum Error {
         /// Iterations done.
         iterations: usize,
     },
-    /// The operator handed to conjugate gradients has a direction of non-positive curvature, or is not finite.
-    #[error("conjugate gradient: ⟨p, A p⟩ = {curvature:e} for configuration {configuration}, expected a positive number")]
+    /// The operator handed to conjugate gradients has a direction of non-positive curvature.
+    #[error(
+        "conjugate gradient: ⟨p, A p⟩ = {curvature:e} for configuration {configuration}, expected a positive number"
+    )]
     NotPositive {
         /// Index in the batch.
         configuration: usize,

@@ -4,8 +4,8 @@
 //! field it records gradients, bound to a detached one it does not: one `apply` serves solver, force and training.
 //! No force is written by hand here and nothing differentiates a gradient.
 
-pub mod check;
 mod cg;
+pub mod check;
 mod dense;
 mod determinant;
 mod error;

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 use latflow_fermion::check::{adjoint_defect, linearity_defect};
 use latflow_fermion::{
-    ConjugateGradient, DenseYukawa, Dirac, Error, EvenOddYukawa, LinearOperator, NormalOperator, StaggeredYukawa, log_abs_det,
-    quadratic_form_of_inverse, stochastic_log_det, to_dense,
+    ConjugateGradient, DenseYukawa, Dirac, Error, EvenOddYukawa, LinearOperator, NormalOperator,
+    StaggeredYukawa, log_abs_det, quadratic_form_of_inverse, stochastic_log_det, to_dense,
 };
 use latflow_lattice::check::max_difference;
 use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor, sum_per_configuration};
@@ -23,7 +23,15 @@ fn dirac(dims: &[usize], mass: f64, g: f64) -> StaggeredYukawa {
 /// [YUK (41)–(44)] with explicit Kronecker deltas in two dimensions, written from the paper.
 fn oracle(l: usize, lt: usize, mass: f64, g: f64, phi: &[f64]) -> DMatrix<f64> {
     let delta_space = |d: i64| if d == 0 || d.unsigned_abs() as usize == l { 1.0 } else { 0.0 };
-    let delta_time = |d: i64| if d == 0 { 1.0 } else if d.unsigned_abs() as usize == lt { -1.0 } else { 0.0 };
+    let delta_time = |d: i64| {
+        if d == 0 {
+            1.0
+        } else if d.unsigned_abs() as usize == lt {
+            -1.0
+        } else {
+            0.0
+        }
+    };
     DMatrix::from_fn(l * lt, l * lt, |i, j| {
         let (x1, x2) = ((i / lt) as i64, (i % lt) as i64);
         let (d1, d2) = (x1 - (j / lt) as i64, x2 - (j % lt) as i64);
@@ -125,7 +133,8 @@ fn gradients_of_the_determinant_agree_with_the_composed_path_and_with_difference
     };
     let even_odd = DenseYukawa::even_odd(&full).unwrap();
     let dense = DenseYukawa::full(&full);
-    let composed = gradient(&|phi| log_abs_det(&to_dense(&full.bind(phi).unwrap(), 3, 16, phi).unwrap()).unwrap());
+    let composed =
+        gradient(&|phi| log_abs_det(&to_dense(&full.bind(phi).unwrap(), 3, 16, phi).unwrap()).unwrap());
     assert!(max_difference(&composed, &gradient(&|phi| dense.log_abs_det(phi).unwrap())).unwrap() < 1e-10);
     assert!(max_difference(&composed, &gradient(&|phi| even_odd.log_abs_det(phi).unwrap())).unwrap() < 1e-10);
     let direction = noise(7, &[3, 16]);
@@ -166,7 +175,8 @@ fn conjugate_gradients_solve_every_configuration_and_report() {
     let a = NormalOperator(full.bind(&phi).unwrap());
     let solver = ConjugateGradient { tolerance: 1e-11, max_iterations: 500 };
     let solution = solver.solve(&a, &b).unwrap();
-    let residual = sum_per_configuration(&(a.apply(&solution.x).unwrap() - &b).unwrap().sqr().unwrap()).unwrap();
+    let residual =
+        sum_per_configuration(&(a.apply(&solution.x).unwrap() - &b).unwrap().sqr().unwrap()).unwrap();
     let norm = sum_per_configuration(&b.sqr().unwrap()).unwrap();
     for (i, r) in (residual / norm).unwrap().to_vec1::<f64>().unwrap().into_iter().enumerate() {
         assert!(r.sqrt() < 2e-11, "configuration {i}: true residual {}", r.sqrt());
@@ -174,8 +184,21 @@ fn conjugate_gradients_solve_every_configuration_and_report() {
     }
     let hasty = ConjugateGradient { tolerance: 1e-11, max_iterations: 3 };
     assert!(matches!(hasty.solve(&a, &b), Err(Error::NoConvergence { iterations: 3, .. })));
-    let nan = (&b * f64::NAN).unwrap();
-    assert!(matches!(solver.solve(&a, &nan), Err(Error::NotPositive { .. })));
+    // A configuration that ran away gives NaN and leaves the others as they are.
+    let mut bad = phi.to_vec2::<f64>().unwrap();
+    bad[2][7] = f64::INFINITY;
+    let a = NormalOperator(full.bind(&Tensor::new(bad, &CPU).unwrap()).unwrap());
+    let with_bad = solver.solve(&a, &b).unwrap();
+    for i in 0..5 {
+        let row = |s: &latflow_fermion::Solution| {
+            s.x.get(i).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        if i == 2 {
+            assert!(with_bad.relative_residual[i].is_nan() && row(&with_bad).iter().any(|x| x.is_nan()));
+        } else {
+            assert_eq!(row(&with_bad), row(&solution), "configuration {i}");
+        }
+    }
 }
 
 #[test]
@@ -259,7 +282,10 @@ fn the_stochastic_gradient_is_unbiased() {
         let mean = samples.iter().sum::<f64>() / n;
         let error = (samples.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt();
         let z = (mean - exact) / error;
-        assert!(z.abs() < 4.0 && error < 0.2 * exact.abs(), "even/odd {even_odd}: {mean} ± {error}, exact {exact}, z = {z}");
+        assert!(
+            z.abs() < 4.0 && error < 0.2 * exact.abs(),
+            "even/odd {even_odd}: {mean} ± {error}, exact {exact}, z = {z}"
+        );
     }
 }
 
@@ -269,8 +295,19 @@ fn periodic_time_has_a_singular_hopping_block() {
     let error = EvenOddYukawa::new(&full, Parity::Even, &CPU).unwrap_err();
     assert!(matches!(error, Error::SingularHopping { .. }), "{error}");
     assert!(StaggeredYukawa::new(full.lattice(), f64::NAN, 0.5, Boundary::Periodic).is_err());
-    // The full form at φ = 0 says −∞ for the value and refuses a gradient.
-    let zero = candle_core::Var::zeros((1, 16), DType::F64, &CPU).unwrap();
-    let log_det = DenseYukawa::full(&full).log_abs_det(zero.as_tensor()).unwrap();
-    assert!(log_det.to_vec1::<f64>().unwrap()[0] < -30.0);
+    // The full form at φ = 0 is −∞ up to rounding; a field that is not finite gives NaN, and its neighbour is untouched.
+    let mut phi = vec![vec![0.0; 16], vec![0.3; 16]];
+    let value = |phi: &[Vec<f64>]| {
+        let var = candle_core::Var::from_tensor(&Tensor::new(phi.to_vec(), &CPU).unwrap()).unwrap();
+        let log_det = DenseYukawa::full(&full).log_abs_det(var.as_tensor()).unwrap();
+        let gradient =
+            log_det.sum_all().unwrap().backward().unwrap().get(&var).unwrap().to_vec2::<f64>().unwrap();
+        (log_det.to_vec1::<f64>().unwrap(), gradient)
+    };
+    let (logs, _) = value(&phi);
+    assert!(logs[0] < -30.0 && logs[1].is_finite());
+    phi[0][3] = f64::NAN;
+    let (with_nan, gradient) = value(&phi);
+    assert!(!with_nan[0].is_finite() && gradient[0].iter().any(|g| g.is_nan()));
+    assert!(with_nan[1] == logs[1] && gradient[1].iter().all(|g| g.is_finite()));
 }

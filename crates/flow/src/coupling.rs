@@ -27,7 +27,13 @@ impl AffineCoupling {
     ///
     /// # Errors
     /// When the network does not fit the lattice.
-    pub fn new(store: &mut ParamStore, name: &str, lattice: &Lattice, active: Parity, shape: &NetShape) -> Result<Self> {
+    pub fn new(
+        store: &mut ParamStore,
+        name: &str,
+        lattice: &Lattice,
+        active: Parity,
+        shape: &NetShape,
+    ) -> Result<Self> {
         let net = ContextNet::new(store, name, lattice, 1, 2, shape)?;
         let mask = |parity| checkerboard(lattice, parity, DType::F64, store.device());
         Ok(Self { net, active: mask(active)?, frozen: mask(active.flip())? })
@@ -37,7 +43,9 @@ impl AffineCoupling {
     fn parameters(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let frozen = x.broadcast_mul(&self.frozen)?;
         let out = self.net.forward(&frozen.unsqueeze(2)?)?.to_dtype(DType::F64)?;
-        let part = |i: usize| -> Result<Tensor> { Ok(out.narrow(2, i, 1)?.squeeze(2)?.broadcast_mul(&self.active)?) };
+        let part = |i: usize| -> Result<Tensor> {
+            Ok(out.narrow(2, i, 1)?.squeeze(2)?.broadcast_mul(&self.active)?)
+        };
         Ok((part(0)?, part(1)?))
     }
 }

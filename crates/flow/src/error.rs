@@ -27,7 +27,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// Training broke down.
-    #[error("step {step}: the {what} is not finite; lower the learning rate or clip the gradient, and resume from the last checkpoint")]
+    #[error(
+        "step {step}: the {what} is not finite; lower the learning rate or clip the gradient, and resume from the last checkpoint"
+    )]
     NotFinite {
         /// The step that failed; its update was not applied.
         step: u64,

@@ -35,7 +35,12 @@ impl ParamStore {
     ///
     /// # Errors
     /// When the name is taken.
-    pub fn create(&mut self, name: &str, shape: &[usize], init: impl FnOnce(&mut Rng) -> Vec<f64>) -> Result<Tensor> {
+    pub fn create(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        init: impl FnOnce(&mut Rng) -> Vec<f64>,
+    ) -> Result<Tensor> {
         if self.vars.contains_key(name) {
             return Err(Error::DuplicateParameter { name: name.to_owned() });
         }
@@ -77,10 +82,18 @@ impl ParamStore {
             match values.get(name) {
                 None => return differ(format!("parameter {name} is missing")),
                 Some(v) if v.dims() != var.dims() => {
-                    return differ(format!("parameter {name}: expected shape {:?}, got {:?}", var.dims(), v.dims()));
+                    return differ(format!(
+                        "parameter {name}: expected shape {:?}, got {:?}",
+                        var.dims(),
+                        v.dims()
+                    ));
                 }
                 Some(v) if v.dtype() != var.dtype() => {
-                    return differ(format!("parameter {name}: expected {:?}, got {:?}", var.dtype(), v.dtype()));
+                    return differ(format!(
+                        "parameter {name}: expected {:?}, got {:?}",
+                        var.dtype(),
+                        v.dtype()
+                    ));
                 }
                 Some(_) => {}
             }

@@ -25,7 +25,11 @@ impl Gaussian {
     /// When σ is not positive and finite.
     pub fn new(sigma: f64, volume: usize, device: &Device) -> Result<Self> {
         if !(sigma > 0.0 && sigma.is_finite()) {
-            return Err(Error::Parameter { name: "sigma", value: sigma, expected: "a positive finite number" });
+            return Err(Error::Parameter {
+                name: "sigma",
+                value: sigma,
+                expected: "a positive finite number",
+            });
         }
         Ok(Self { sigma, volume, device: device.clone() })
     }

@@ -8,7 +8,8 @@ use latflow_fermion::{DenseYukawa, StaggeredYukawa};
 use latflow_flow::check::{log_det_defect, round_trip_defect};
 use latflow_flow::train::{Clip, Schedule, Trainer};
 use latflow_flow::{
-    Activation, AffineCoupling, Bijection, Chain, CubicRoot, ExponentialConvolution, FlowModel, Gaussian, NetShape, ParamStore,
+    Activation, AffineCoupling, Bijection, Chain, CubicRoot, ExponentialConvolution, FlowModel, Gaussian,
+    NetShape, ParamStore,
 };
 use latflow_lattice::check::equivariance_defect;
 use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor};
@@ -32,7 +33,12 @@ fn net(activation: Activation, hidden: &[usize]) -> NetShape {
 }
 
 fn rows() -> Vec<Row> {
-    fn coupling(store: &mut ParamStore, lattice: &Lattice, parity: Parity, shape: &NetShape) -> AffineCoupling {
+    fn coupling(
+        store: &mut ParamStore,
+        lattice: &Lattice,
+        parity: Parity,
+        shape: &NetShape,
+    ) -> AffineCoupling {
         AffineCoupling::new(store, &format!("coupling {parity:?}"), lattice, parity, shape).unwrap()
     }
     vec![
@@ -152,7 +158,8 @@ fn every_layer_keeps_its_symmetries() {
         let (x, log_det) = layer.forward(&z, &()).unwrap();
         let (minus, log_det_minus) = layer.forward(&z.neg().unwrap(), &()).unwrap();
         let defect = (x + minus).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
-        let change = (log_det - log_det_minus).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+        let change =
+            (log_det - log_det_minus).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
         assert_eq!(row.odd, defect.max(change) < 1e-12, "{}: odd part {defect:e}", row.name);
     }
 }
@@ -167,7 +174,8 @@ fn a_trained_model_still_reports_its_dense_jacobian() {
     let flow = (rows().pop().unwrap().build)(&mut store, &lattice);
     let model = FlowModel { prior: Gaussian::new(0.5, 16, &CPU).unwrap(), flow: Chain::new(flow, vec![]) };
     let schedule = Schedule::new(&[(0, 2e-2)]).unwrap();
-    let mut trainer = Trainer::new(&store, schedule, Clip { value: 10.0, norm: 100.0 }, 128, Streams::new(8)).unwrap();
+    let mut trainer =
+        Trainer::new(&store, schedule, Clip { value: 10.0, norm: 100.0 }, 128, Streams::new(8)).unwrap();
     let losses: Vec<f64> = (0..150).map(|_| trainer.step(&model, &target, &store).unwrap().loss).collect();
     let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
     assert!(mean(&losses[130..]) < mean(&losses[..10]) - 1.0, "training did not help");
@@ -178,7 +186,8 @@ fn a_trained_model_still_reports_its_dense_jacobian() {
 fn couplings_leave_the_frozen_sites_alone() {
     let lattice = Lattice::new(&[4, 4]).unwrap();
     let mut store = ParamStore::new(Streams::new(9), DType::F64, &CPU);
-    let layer = AffineCoupling::new(&mut store, "c", &lattice, Parity::Odd, &net(Activation::Tanh, &[4])).unwrap();
+    let layer =
+        AffineCoupling::new(&mut store, "c", &lattice, Parity::Odd, &net(Activation::Tanh, &[4])).unwrap();
     scramble(&store, 0.3);
     let z = noise(10, &[1, 16], 1.0);
     let (x, _) = layer.forward(&z, &()).unwrap();
@@ -198,10 +207,8 @@ fn an_exponential_convolution_transfers_between_volumes() {
     scramble(&stores[0], 0.2);
     stores[1].restore(&stores[0].snapshot().unwrap()).unwrap();
     let z = noise(12, &[1, 16], 1.0).to_vec2::<f64>().unwrap().remove(0);
-    let tiled: Vec<f64> = (0..64)
-        .map(|s| large.coordinates(s))
-        .map(|x| z[small.site(&[x[0] % 4, x[1] % 4])])
-        .collect();
+    let tiled: Vec<f64> =
+        (0..64).map(|s| large.coordinates(s)).map(|x| z[small.site(&[x[0] % 4, x[1] % 4])]).collect();
     let run = |layer: &ExponentialConvolution, z: Vec<f64>| {
         let n = z.len();
         layer.forward(&Tensor::from_vec(z, (1, n), &CPU).unwrap(), &()).unwrap()

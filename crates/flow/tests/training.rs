@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use latflow_action::{Exact, Phi4};
 use latflow_flow::train::{Adam, Clip, Schedule, Trainer};
 use latflow_flow::{
-    Activation, AffineCoupling, Bijection, Chain, CubicRoot, Distribution, Error, ExponentialConvolution, FlowModel, Gaussian,
-    NetShape, ParamStore, Sample,
+    Activation, AffineCoupling, Bijection, Chain, CubicRoot, Distribution, Error, ExponentialConvolution,
+    FlowModel, Gaussian, NetShape, ParamStore, Sample,
 };
 use latflow_lattice::check::max_difference;
 use latflow_lattice::{Lattice, Parity, Streams};
@@ -18,9 +18,14 @@ type Model = FlowModel<Gaussian, Chain<Tensor>>;
 fn model(dtype: DType, seed: u64) -> (Model, ParamStore, Exact<Phi4>) {
     let lattice = Lattice::new(&[4, 4]).unwrap();
     let mut store = ParamStore::new(Streams::new(seed), dtype, &CPU);
-    let shape =
-        NetShape { hidden: vec![8], kernel: 3, activation: Activation::LeakyRelu(0.01), final_activation: Activation::Identity };
-    let mut layers: Vec<Box<dyn Bijection<Tensor>>> = vec![Box::new(CubicRoot::new(&mut store, "1", 0.3).unwrap())];
+    let shape = NetShape {
+        hidden: vec![8],
+        kernel: 3,
+        activation: Activation::LeakyRelu(0.01),
+        final_activation: Activation::Identity,
+    };
+    let mut layers: Vec<Box<dyn Bijection<Tensor>>> =
+        vec![Box::new(CubicRoot::new(&mut store, "1", 0.3).unwrap())];
     for (name, parity) in [("2", Parity::Even), ("3", Parity::Odd)] {
         layers.push(Box::new(AffineCoupling::new(&mut store, name, &lattice, parity, &shape).unwrap()));
     }
@@ -122,7 +127,10 @@ fn a_resumed_training_is_the_same_bit_by_bit() {
     for _ in 0..10 {
         let x = a.step(&model_a, &target, &store_a).unwrap();
         let y = b.step(&model_b, &target, &store_b).unwrap();
-        assert_eq!((x.loss.to_bits(), x.gradient_norm.to_bits()), (y.loss.to_bits(), y.gradient_norm.to_bits()));
+        assert_eq!(
+            (x.loss.to_bits(), x.gradient_norm.to_bits()),
+            (y.loss.to_bits(), y.gradient_norm.to_bits())
+        );
     }
     let (state_a, tensors_a) = a.checkpoint(&store_a).unwrap();
     let (state_b, tensors_b) = b.checkpoint(&store_b).unwrap();

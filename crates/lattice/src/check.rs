@@ -8,12 +8,7 @@ use candle_core::Tensor;
 /// # Errors
 /// When the shapes differ.
 pub fn max_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?
-        .abs()?
-        .flatten_all()?
-        .max(0)?
-        .to_dtype(candle_core::DType::F64)?
-        .to_scalar::<f64>()?)
+    Ok((a - b)?.abs()?.flatten_all()?.max(0)?.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
 }
 
 /// max |f(T x) − T f(x)| for a translation T: zero for an equivariant map of a scalar field.

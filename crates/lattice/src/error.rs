@@ -5,7 +5,9 @@
 #[non_exhaustive]
 pub enum Error {
     /// Checkerboards and staggered fermions need even extents.
-    #[error("lattice extent {extent} in direction {direction} of {dims:?}: extents must be even and at least 2")]
+    #[error(
+        "lattice extent {extent} in direction {direction} of {dims:?}: extents must be even and at least 2"
+    )]
     Extent {
         /// The direction of the bad extent.
         direction: usize,
@@ -18,7 +20,9 @@ pub enum Error {
     #[error("a lattice needs at least one direction, got none")]
     NoDirections,
     /// A convolution kernel is centred on its site.
-    #[error("kernel extents {kernel:?} on a lattice {dims:?}: one odd extent a direction, none above the lattice's")]
+    #[error(
+        "kernel extents {kernel:?} on a lattice {dims:?}: one odd extent a direction, none above the lattice's"
+    )]
     Kernel {
         /// The kernel asked for.
         kernel: Vec<usize>,

@@ -131,7 +131,8 @@ impl Lattice {
     /// # Errors
     /// When an extent is even or larger than the lattice.
     pub fn stencil(&self, kernel: &[usize], boundary: Boundary) -> Result<Stencil> {
-        let fits = kernel.len() == self.ndim() && kernel.iter().zip(&self.dims).all(|(k, l)| k % 2 == 1 && k <= l);
+        let fits =
+            kernel.len() == self.ndim() && kernel.iter().zip(&self.dims).all(|(k, l)| k % 2 == 1 && k <= l);
         if !fits {
             return Err(Error::Kernel { kernel: kernel.to_vec(), dims: self.dims.clone() });
         }
@@ -162,7 +163,11 @@ impl Lattice {
 
     /// Even or odd: the parity of x_1 + … + x_d.
     pub fn parity(&self, site: usize) -> crate::Parity {
-        if self.coordinates(site).iter().sum::<usize>() % 2 == 0 { crate::Parity::Even } else { crate::Parity::Odd }
+        if self.coordinates(site).iter().sum::<usize>() % 2 == 0 {
+            crate::Parity::Even
+        } else {
+            crate::Parity::Odd
+        }
     }
 }
 

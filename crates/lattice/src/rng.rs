@@ -71,7 +71,13 @@ fn mix(word: u64) -> u64 {
 ///
 /// # Errors
 /// When the device refuses the upload.
-pub fn normal_tensor(rng: &mut Rng, sigma: f64, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+pub fn normal_tensor(
+    rng: &mut Rng,
+    sigma: f64,
+    shape: &[usize],
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     let n = shape.iter().product();
     let noise: Vec<f64> = (0..n).map(|_| sigma * Distribution::<f64>::sample(&StandardNormal, rng)).collect();
     Ok(Tensor::from_vec(noise, shape, device)?.to_dtype(dtype)?)
@@ -93,7 +99,8 @@ mod tests {
         assert_eq!(drawn, PINNED, "a stream changed: every archived run would change with it");
     }
 
-    const PINNED: [u64; 3] = [10_726_837_147_594_928_045, 14_459_477_298_210_541_160, 15_434_945_597_693_196_735];
+    const PINNED: [u64; 3] =
+        [10_726_837_147_594_928_045, 14_459_477_298_210_541_160, 15_434_945_597_693_196_735];
 
     #[test]
     fn streams_differ_by_seed_purpose_and_index() {

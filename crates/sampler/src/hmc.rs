@@ -60,7 +60,12 @@ impl<X: Manifold, T: Refresh<X>> Hmc<T, X> {
     ///
     /// # Errors
     /// When the action fails.
-    pub fn trajectory(&self, action: &T::Conditional, x: &X, momenta: &Tensor) -> Result<(X, Tensor, Vec<f64>)> {
+    pub fn trajectory(
+        &self,
+        action: &T::Conditional,
+        x: &X,
+        momenta: &Tensor,
+    ) -> Result<(X, Tensor, Vec<f64>)> {
         let epsilon = self.trajectory_length / self.steps as f64;
         let end = self.integrator.integrate(action, x, momenta, epsilon, self.steps)?;
         let kinetic = |p: &Tensor| -> Result<Tensor> { Ok((sum_per_configuration(&p.sqr()?)? * 0.5)?) };

@@ -41,7 +41,12 @@ impl Adam {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn step(&mut self, params: &ParamStore, gradients: &BTreeMap<String, Tensor>, rate: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        params: &ParamStore,
+        gradients: &BTreeMap<String, Tensor>,
+        rate: f64,
+    ) -> Result<()> {
         self.updates += 1;
         let correction1 = 1.0 - BETA1.powf(self.updates as f64);
         let correction2 = 1.0 - BETA2.powf(self.updates as f64);

@@ -18,10 +18,18 @@ impl Schedule {
         }
         if let Some(w) = entries.windows(2).find(|w| w[1].0 <= w[0].0) {
             let value = w[1].0 as f64;
-            return Err(Error::Parameter { name: "step of the schedule", value, expected: "increasing steps" });
+            return Err(Error::Parameter {
+                name: "step of the schedule",
+                value,
+                expected: "increasing steps",
+            });
         }
         if let Some((_, rate)) = entries.iter().find(|(_, r)| !(*r > 0.0 && r.is_finite())) {
-            return Err(Error::Parameter { name: "learning rate", value: *rate, expected: "a positive finite number" });
+            return Err(Error::Parameter {
+                name: "learning rate",
+                value: *rate,
+                expected: "a positive finite number",
+            });
         }
         Ok(Self(entries.to_vec()))
     }

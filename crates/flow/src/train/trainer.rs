@@ -56,7 +56,13 @@ impl Trainer {
     ///
     /// # Errors
     /// When the batch is empty.
-    pub fn new(params: &ParamStore, schedule: Schedule, clip: Clip, batch: usize, streams: Streams) -> Result<Self> {
+    pub fn new(
+        params: &ParamStore,
+        schedule: Schedule,
+        clip: Clip,
+        batch: usize,
+        streams: Streams,
+    ) -> Result<Self> {
         if batch == 0 {
             return Err(Error::Parameter { name: "batch", value: 0.0, expected: "at least 1" });
         }
