@@ -1,13 +1,13 @@
 //! The registry of flow layers: a configuration's `[model.…]` section becomes a flow.
 //!
-//! A new layer is one variant of [`Layers`] and one arm in [`layers`].
+//! A new layer is one variant of [`Layer`] and one arm in [`layers`].
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use latflow_flow::{self as flow, Bijection, Chain, FlowModel, Gaussian, NetShape, ParamStore};
 use latflow_lattice::{Lattice, Parity, Streams};
 
-use crate::config::{Activation, Config, Layers, Marginal, Precision, Prior};
+use crate::config::{Activation, Config, Layer, Marginal, Precision, Prior};
 
 /// A flow on scalar fields with its parameters.
 pub(crate) struct ScalarFlow {
@@ -16,7 +16,7 @@ pub(crate) struct ScalarFlow {
     /// What training changes.
     pub parameters: ParamStore,
     /// For the tables.
-    pub name: &'static str,
+    pub name: String,
 }
 
 /// The marginal flow of a configuration, at its seeded start.
@@ -24,7 +24,7 @@ pub(crate) struct ScalarFlow {
 /// # Errors
 /// When a layer does not fit the lattice.
 pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device) -> Result<ScalarFlow> {
-    let Marginal { precision, prior, layers: kind } = &config.model.marginal;
+    let Marginal { precision, prior, layers: kinds } = &config.model.marginal;
     let dtype = match precision {
         Precision::F32 => DType::F32,
         Precision::F64 => DType::F64,
@@ -32,35 +32,70 @@ pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device)
     let mut parameters = ParamStore::new(Streams::new(config.seed), dtype, device);
     let Prior::Gaussian { sigma } = prior;
     let prior = Gaussian::new(*sigma, lattice.volume(), device)?;
-    let (name, mut layers) = layers(kind, lattice, &mut parameters)?;
+    let mut builder = Builder { lattice, parameters: &mut parameters, layers: Vec::new(), kinds: Vec::new() };
+    builder.add(kinds)?;
+    let (mut layers, name) = (builder.layers, builder.kinds.join(" + "));
     anyhow::ensure!(!layers.is_empty(), "[model.marginal]: a flow needs at least one layer");
     let first = layers.remove(0);
     Ok(ScalarFlow { density: FlowModel { prior, flow: Chain::new(first, layers) }, parameters, name })
 }
 
-type BoxedLayers = Vec<Box<dyn Bijection<Tensor>>>;
+struct Builder<'a> {
+    lattice: &'a Lattice,
+    parameters: &'a mut ParamStore,
+    layers: Vec<Box<dyn Bijection<Tensor>>>,
+    kinds: Vec<&'static str>,
+}
 
-fn layers(
-    kind: &Layers,
-    lattice: &Lattice,
-    parameters: &mut ParamStore,
-) -> Result<(&'static str, BoxedLayers)> {
-    match kind {
-        Layers::AffineCoupling(config) => {
-            let shape = NetShape {
-                hidden: vec![config.channels; config.convs],
-                kernel: config.kernel,
-                activation: activation(config.activation),
-                final_activation: activation(config.final_activation),
-            };
-            let mut layers = BoxedLayers::new();
-            for index in 0..config.count {
-                let active = if index % 2 == 0 { Parity::Even } else { Parity::Odd };
-                let name = format!("marginal/{index:03}/affine_coupling");
-                layers.push(Box::new(flow::AffineCoupling::new(parameters, &name, lattice, active, &shape)?));
+impl Builder<'_> {
+    fn add(&mut self, layers: &[Layer]) -> Result<()> {
+        for layer in layers {
+            match layer {
+                Layer::ExponentialConvolution(config) => {
+                    let name = self.name("exponential_convolution");
+                    let layer = flow::ExponentialConvolution::new(
+                        self.parameters,
+                        &name,
+                        self.lattice,
+                        config.radius,
+                    )?;
+                    self.layers.push(Box::new(layer));
+                }
+                Layer::CubicRoot(config) => {
+                    let name = self.name("cubic_root");
+                    self.layers.push(Box::new(flow::CubicRoot::new(self.parameters, &name, config.cubic)?));
+                }
+                Layer::AffineCoupling(config) => {
+                    let shape = NetShape {
+                        hidden: vec![config.channels; config.convs],
+                        kernel: config.kernel,
+                        activation: activation(config.activation),
+                        final_activation: activation(config.final_activation),
+                    };
+                    for index in 0..config.count {
+                        let active = if index % 2 == 0 { Parity::Even } else { Parity::Odd };
+                        let name = self.name("affine_coupling");
+                        let layer =
+                            flow::AffineCoupling::new(self.parameters, &name, self.lattice, active, &shape)?;
+                        self.layers.push(Box::new(layer));
+                    }
+                }
+                Layer::Repeat(config) => {
+                    for _ in 0..config.times {
+                        self.add(&config.layers)?;
+                    }
+                }
             }
-            Ok(("affine_coupling", layers))
         }
+        Ok(())
+    }
+
+    /// A name for the next layer's parameters, unique by its position.
+    fn name(&mut self, kind: &'static str) -> String {
+        if !self.kinds.contains(&kind) {
+            self.kinds.push(kind);
+        }
+        format!("marginal/{:03}/{kind}", self.layers.len())
     }
 }
 

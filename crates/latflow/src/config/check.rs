@@ -4,7 +4,7 @@
 //! the zero modes of the free operator, is in [`Needs`].
 
 use super::{
-    AffineCoupling, Config, FermionBoundary, FermionTreatment, Hmc, Layers, Marginal, Prior, Sample, Theory,
+    Config, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior, Sample, Theory,
     Train, Yukawa,
 };
 
@@ -110,14 +110,8 @@ impl Needs {
     pub(super) fn check(self, config: &Config) -> Checked {
         self.check_fermions(config)?;
         if self == Needs::Flow {
-            let Layers::AffineCoupling(layers) = &config.model.marginal.layers;
             let smallest = config.lattice.dims.iter().copied().min().unwrap_or(0);
-            require(
-                layers.kernel <= smallest,
-                "model.marginal.layers.affine_coupling.kernel",
-                "does not fit on the lattice",
-                format!("1, 3, 5, … up to the smallest extent {smallest}"),
-            )?;
+            layers(&config.model.marginal.layers, LAYERS, Some(smallest))?;
         }
         Ok(())
     }
@@ -196,16 +190,37 @@ fn tolerance(value: f64, key: &str) -> Checked {
 fn marginal(marginal: &Marginal) -> Checked {
     let Prior::Gaussian { sigma } = marginal.prior;
     positive(sigma, "model.marginal.prior.gaussian.sigma")?;
-    let Layers::AffineCoupling(layers) = &marginal.layers;
-    affine(layers)
+    layers(&marginal.layers, LAYERS, None)
 }
 
-fn affine(layers: &AffineCoupling) -> Checked {
-    let key = |name: &str| format!("model.marginal.layers.affine_coupling.{name}");
+const LAYERS: &str = "model.marginal.layers";
+
+/// `smallest` is the extent that kernels must fit on, where that matters.
+fn layers(layers: &[Layer], key: &str, smallest: Option<usize>) -> Checked {
+    require(!layers.is_empty(), key, "a flow needs at least one layer", "a list of layers")?;
+    for (index, layer) in layers.iter().enumerate() {
+        let key = |kind: &str, name: &str| format!("{key}.{index}.{kind}.{name}");
+        match layer {
+            Layer::ExponentialConvolution(_) => {}
+            Layer::CubicRoot(layer) => positive(layer.cubic, &key("cubic_root", "cubic"))?,
+            Layer::AffineCoupling(layer) => affine(layer, |name| key("affine_coupling", name), smallest)?,
+            Layer::Repeat(layer) => {
+                at_least_one(layer.times as u64, &key("repeat", "times"))?;
+                self::layers(&layer.layers, &key("repeat", "layers"), smallest)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn affine(layers: &AffineCoupling, key: impl Fn(&str) -> String, smallest: Option<usize>) -> Checked {
     at_least_one(layers.count as u64, &key("count"))?;
     at_least_one(layers.convs as u64, &key("convs"))?;
     at_least_one(layers.channels as u64, &key("channels"))?;
-    require(layers.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")
+    require(layers.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")?;
+    let smallest = smallest.unwrap_or(layers.kernel);
+    let allowed = format!("1, 3, 5, … up to the smallest extent {smallest}");
+    require(layers.kernel <= smallest, &key("kernel"), "does not fit on the lattice", allowed)
 }
 
 fn train(train: &Train) -> Checked {

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::path::Path;
 
-use toml::Table;
 use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
 use super::{Config, ConfigError, Needs, Override};
 use crate::text::closest;
@@ -82,7 +82,7 @@ impl Source<'_> {
         problem: String,
         allowed: Option<String>,
     ) -> ConfigError {
-        ConfigError { place: self.place(path), key: path.join("."), value, problem, allowed }
+        ConfigError { place: self.place(path), key: spelled(path), value, problem, allowed }
     }
 
     /// The last override of this key or of something below or above it, else the line in the file.
@@ -129,12 +129,12 @@ impl Source<'_> {
         if message.starts_with("missing field") {
             let missing = names.first().cloned().unwrap_or_default();
             let section =
-                if path.is_empty() { "the top level".to_owned() } else { format!("[{}]", path.join(".")) };
+                if path.is_empty() { "the top level".to_owned() } else { format!("[{}]", spelled(&path)) };
             let place = self.place(&path);
             path.push(missing);
             return ConfigError {
                 place,
-                key: path.join("."),
+                key: spelled(&path),
                 value: None,
                 problem: format!("missing from {section}"),
                 allowed: None,
@@ -187,39 +187,79 @@ fn quoted(message: &str) -> Vec<String> {
     message.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
+/// A key path as the file would spell it; positions in lists in brackets.
+fn spelled(path: &[String]) -> String {
+    let mut text = String::new();
+    for part in path {
+        if part.parse::<usize>().is_ok() {
+            text.push_str(&format!("[{part}]"));
+        } else {
+            text.push_str(if text.is_empty() { "" } else { "." });
+            text.push_str(part);
+        }
+    }
+    text
+}
+
 fn value_at(table: &Table, path: &[String]) -> Option<String> {
     let (first, rest) = path.split_first()?;
     let mut value = table.get(first)?;
     for part in rest {
-        value = value.get(part)?;
+        value = match value {
+            Value::Array(list) => list.get(part.parse::<usize>().ok()?)?,
+            other => other.get(part)?,
+        };
     }
     Some(value.to_string().trim().replace('\n', " "))
 }
 
 /// The key path whose key or value covers a byte offset.
 fn path_at(table: &DeTable<'_>, offset: usize) -> Vec<String> {
-    let covers = |span: Range<usize>| span.contains(&offset);
     for (key, value) in table {
         let name = key.get_ref().to_string();
-        if let DeValue::Table(inner) = value.get_ref() {
-            // A section's own span may be its header alone, so look inside first.
-            let below = path_at(inner, offset);
-            if !below.is_empty() {
-                return [vec![name], below].concat();
-            }
+        // A section's own span may be its header alone, so look inside first.
+        let below = path_inside(value.get_ref(), offset);
+        if !below.is_empty() {
+            return [vec![name], below].concat();
         }
-        if covers(key.span()) || covers(value.span()) {
+        if key.span().contains(&offset) || value.span().contains(&offset) {
             return vec![name];
         }
     }
     Vec::new()
 }
 
+fn path_inside(value: &DeValue<'_>, offset: usize) -> Vec<String> {
+    match value {
+        DeValue::Table(table) => path_at(table, offset),
+        DeValue::Array(list) => {
+            for (index, item) in list.iter().enumerate() {
+                let below = path_inside(item.get_ref(), offset);
+                let tables = matches!(item.get_ref(), DeValue::Table(_));
+                if !below.is_empty() || (tables && item.span().contains(&offset)) {
+                    return [vec![index.to_string()], below].concat();
+                }
+            }
+            Vec::new()
+        }
+        _ => Vec::new(),
+    }
+}
+
 fn key_span(table: &DeTable<'_>, path: &[String]) -> Option<Range<usize>> {
     let (first, rest) = path.split_first()?;
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == first)?;
-    match value.get_ref() {
-        DeValue::Table(inner) if !rest.is_empty() => key_span(inner, rest).or(Some(key.span())),
-        _ => Some(key.span()),
+    span_inside(value.get_ref(), rest).or(Some(key.span()))
+}
+
+fn span_inside(value: &DeValue<'_>, path: &[String]) -> Option<Range<usize>> {
+    let (first, rest) = path.split_first()?;
+    match value {
+        DeValue::Table(table) => key_span(table, path),
+        DeValue::Array(list) => {
+            let item = list.iter().nth(first.parse().ok()?)?;
+            span_inside(item.get_ref(), rest).or(Some(item.span()))
+        }
+        _ => None,
     }
 }

@@ -16,7 +16,7 @@ pub use load::{from_text, load};
 pub use overrides::Override;
 pub use sections::{
     Activation, AffineCoupling, Clip, FermionBoundary, FermionTreatment, Gradient, Hmc, Integrator,
-    LatticeSection, Layers, Marginal, Model, Precision, Prior, Sample, Theory, Train, Yukawa,
+    LatticeSection, Layer, Marginal, Model, Precision, Prior, Repeat, Sample, Theory, Train, Yukawa,
 };
 
 use serde::{Deserialize, Serialize};

@@ -142,15 +142,25 @@ pub struct Marginal {
     /// Where samples start.
     pub prior: Prior,
     /// What transforms them.
-    pub layers: Layers,
+    pub layers: Vec<Layer>,
 }
 
 impl Default for Marginal {
     fn default() -> Self {
         Self {
             precision: Precision::F32,
-            prior: Prior::Gaussian { sigma: 0.34 },
-            layers: Layers::AffineCoupling(AffineCoupling::default()),
+            prior: Prior::Gaussian { sigma: 0.5 },
+            layers: vec![
+                Layer::Repeat(Repeat {
+                    times: 2,
+                    layers: vec![
+                        Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
+                        Layer::CubicRoot(CubicRoot { cubic: 0.3 }),
+                        Layer::AffineCoupling(AffineCoupling::default()),
+                    ],
+                }),
+                Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
+            ],
         }
     }
 }
@@ -176,15 +186,47 @@ pub enum Prior {
     },
 }
 
-/// `layers`: a new kind of layer is one variant here and one arm in `model.rs`.
+/// One entry of `layers`, applied in order from prior to field; a new kind is one variant here and one arm in `model.rs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Layers {
+pub enum Layer {
+    /// e^L with a translation invariant generator L: the two-point function.
+    ExponentialConvolution(ExponentialConvolution),
+    /// A monotone cubic root of every site: the quartic well.
+    CubicRoot(CubicRoot),
     /// Affine couplings on alternating checkerboards [YUK Sec. IV B 3].
     AffineCoupling(AffineCoupling),
+    /// The same sequence of kinds several times, each time with parameters of its own.
+    Repeat(Repeat),
 }
 
-/// `layers.affine_coupling`
+/// `exponential_convolution`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExponentialConvolution {
+    /// Largest displacement of the generator in each direction.
+    pub radius: usize,
+}
+
+/// `cubic_root`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CubicRoot {
+    /// Coefficient of the cube to begin with.
+    pub cubic: f64,
+}
+
+/// `repeat`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeat {
+    /// How often.
+    pub times: usize,
+    /// What.
+    pub layers: Vec<Layer>,
+}
+
+/// `affine_coupling`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AffineCoupling {
@@ -205,9 +247,9 @@ pub struct AffineCoupling {
 impl Default for AffineCoupling {
     fn default() -> Self {
         Self {
-            count: 8,
+            count: 4,
             convs: 2,
-            channels: 32,
+            channels: 16,
             kernel: 3,
             activation: Activation::LeakyRelu,
             final_activation: Activation::Identity,

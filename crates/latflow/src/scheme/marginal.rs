@@ -296,7 +296,7 @@ fn results(task: &SampleTask, run: &RunDirectory, seconds: f64) -> Result<(RunRe
     let result = RunResult {
         scheme: "marginal".into(),
         theory: task.theory.name().into(),
-        model: Some(task.flow.name.into()),
+        model: Some(task.flow.name.clone()),
         parameters: task.theory.parameters(),
         acceptance,
         ess: Some(weights.ess()),

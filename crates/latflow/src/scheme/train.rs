@@ -140,7 +140,7 @@ pub(super) fn work(run: &RunDirectory, session: &Session) -> Result<Outcome> {
         let result = RunResult {
             scheme: "train".into(),
             theory: task.theory.name().into(),
-            model: Some(task.flow.name.into()),
+            model: Some(task.flow.name.clone()),
             parameters: task.theory.parameters(),
             acceptance: Some(acceptance.value),
             ess: Some(weights.ess()),

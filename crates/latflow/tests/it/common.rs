@@ -24,13 +24,13 @@ thermalization = 40
 steps = 4
 target_acceptance = 0.8
 checkpoint_every = 40
-[model.marginal.prior.gaussian]
-sigma = 0.6
-[model.marginal.layers.affine_coupling]
-count = 4
-convs = 1
-channels = 8
-kernel = 3
+[model.marginal]
+prior = { gaussian = { sigma = 0.6 } }
+layers = [
+  { exponential_convolution = { radius = 1 } },
+  { cubic_root = { cubic = 0.3 } },
+  { repeat = { times = 2, layers = [{ affine_coupling = { count = 2, convs = 1, channels = 8, kernel = 3 } }] } },
+]
 [train]
 batch = 64
 steps = 240

@@ -114,9 +114,24 @@ fn every_bad_input_is_named_with_file_key_value_and_remedy() {
         ("train.gradient=exact", &["train.gradient", "determinant, stochastic"]),
         ("sample.steps=10", &["sample.steps", "nothing to measure", "100"]),
         ("model.marginal.prior.gaussian.sigma=0", &["model.marginal.prior.gaussian.sigma = 0"]),
-        ("model.marginal.layers.affine_coupling.kernel=2", &["kernel = 2", "odd"]),
-        ("model.marginal.layers.affine_coupling.kernel=17", &["kernel = 17", "smallest extent 16"]),
-        ("model.marginal.layers.spline.count=4", &["--set model.marginal.layers.spline.count=4", "spline"]),
+        (
+            "model.marginal.layers=[{ cubic_root = { cubic = 1 } }, { affine_coupling = { kernel = 2 } }]",
+            &["model.marginal.layers[1].affine_coupling.kernel = 2", "odd"],
+        ),
+        (
+            "model.marginal.layers=[{ affine_coupling = { kernel = 17 } }]",
+            &["kernel = 17", "smallest extent 16"],
+        ),
+        (
+            "model.marginal.layers=[{ spline = { knots = 8 } }]",
+            &["model.marginal.layers[0].spline", "`spline`", "cubic_root"],
+        ),
+        (
+            "model.marginal.layers=[{ repeat = { times = 2, layers = [{ cubic_root = { cubik = 1 } }] } }]",
+            &["model.marginal.layers[0].repeat.layers[0].cubic_root.cubik = 1", "did you mean `cubic`"],
+        ),
+        ("model.marginal.layers=[{ repeat = { times = 0, layers = [] } }]", &["repeat.times = 0"]),
+        ("model.marginal.layers=[]", &["model.marginal.layers = []", "at least one"]),
         ("device=gpu", &["device = \"gpu\"", "cuda:0"]),
         ("action.yukawa.lambda=-2", &["--set action.yukawa.lambda=-2", "action.yukawa.lambda = -2"]),
         ("lattice.dims=[3, 4]", &["--set lattice.dims=[3, 4]", "3 is odd"]),
