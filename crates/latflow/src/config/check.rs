@@ -4,7 +4,7 @@
 //! the zero modes of the free operator, is in [`Needs`].
 
 use super::{
-    Config, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior, Sample, Theory,
+    AffineCoupling, Config, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior, Sample, Theory,
     Train, Yukawa,
 };
 
