@@ -20,3 +20,8 @@ mod text;
 mod theory;
 
 pub use cli::main;
+
+/// The example of the README, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
