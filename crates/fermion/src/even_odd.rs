@@ -16,6 +16,7 @@
 
 use crate::{Dirac, Error, LinearOperator, Result, StaggeredYukawa};
 use candle_core::{Device, Tensor};
+use latflow_kernels::{Hop, hop};
 use latflow_lattice::Parity;
 use nalgebra::DMatrix;
 
@@ -30,6 +31,8 @@ pub struct EvenOddYukawa {
     /// H_ok⁻¹ and its transpose on the device of the fields.
     inverse: Tensor,
     inverse_transposed: Tensor,
+    /// No hops at all: multiplies by a diagonal in one pass over memory.
+    scale: Hop,
 }
 
 /// M of one batch of scalar fields.
@@ -39,6 +42,7 @@ pub struct EvenOddOperator {
     other: Tensor,
     inverse: Tensor,
     inverse_transposed: Tensor,
+    scale: Hop,
 }
 
 impl EvenOddYukawa {
@@ -75,6 +79,7 @@ impl EvenOddYukawa {
             log_abs_det_hop,
             inverse,
             inverse_transposed,
+            scale: Hop::new(half, Vec::new(), Vec::new())?,
         })
     }
 
@@ -107,13 +112,14 @@ impl Dirac for EvenOddYukawa {
         let half = self.kept_sites.len();
         let pick = |sites: &[u32]| -> Result<Tensor> {
             let sites = Tensor::from_slice(sites, half, phi.device())?;
-            Ok(diagonal.index_select(&sites, 1)?.unsqueeze(1)?)
+            Ok(diagonal.index_select(&sites, 1)?)
         };
         Ok(EvenOddOperator {
             kept: pick(&self.kept_sites)?,
             other: pick(&self.other_sites)?,
             inverse: self.inverse.clone(),
             inverse_transposed: self.inverse_transposed.clone(),
+            scale: self.scale.clone(),
         })
     }
 
@@ -128,17 +134,23 @@ fn matrix_times(transposed: &Tensor, v: &Tensor) -> Result<Tensor> {
     Ok(v.reshape((batch * components, n))?.matmul(transposed)?.reshape((batch, components, n))?)
 }
 
+impl EvenOddOperator {
+    fn times(&self, diagonal: &Tensor, v: &Tensor) -> Result<Tensor> {
+        Ok(hop(v, Some(diagonal), &self.scale, false)?)
+    }
+}
+
 impl LinearOperator for EvenOddOperator {
     // H_ko⁻¹ = −(H_ok⁻¹)ᵀ turns both minus signs into plus.
     fn apply(&self, v: &Tensor) -> Result<Tensor> {
-        let w = matrix_times(&self.inverse, &v.broadcast_mul(&self.kept)?)?;
-        let w = matrix_times(&self.inverse_transposed, &w.broadcast_mul(&self.other)?)?;
+        let w = matrix_times(&self.inverse, &self.times(&self.kept, v)?)?;
+        let w = matrix_times(&self.inverse_transposed, &self.times(&self.other, &w)?)?;
         Ok((v + w)?)
     }
 
     fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor> {
-        let w = matrix_times(&self.inverse, v)?.broadcast_mul(&self.other)?;
-        let w = matrix_times(&self.inverse_transposed, &w)?.broadcast_mul(&self.kept)?;
+        let w = self.times(&self.other, &matrix_times(&self.inverse, v)?)?;
+        let w = self.times(&self.kept, &matrix_times(&self.inverse_transposed, &w)?)?;
         Ok((v + w)?)
     }
 }
