@@ -13,6 +13,7 @@ mod gradient;
 mod pack;
 mod scratch;
 pub(crate) mod simd;
+mod sums;
 mod tile;
 
 use crate::activation::{Activation, Real};
