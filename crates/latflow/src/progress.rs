@@ -16,6 +16,8 @@ pub(crate) struct Progress {
     total: u64,
     start: u64,
     started: Instant,
+    /// The last status worth showing; not every step has one.
+    status: String,
     style: Style,
 }
 
@@ -40,16 +42,27 @@ impl Progress {
         } else {
             Style::Lines { last: Instant::now() }
         };
-        Self { name: name.to_owned(), total, start: done, started: Instant::now(), style }
+        Self {
+            name: name.to_owned(),
+            total,
+            start: done,
+            started: Instant::now(),
+            status: String::new(),
+            style,
+        }
     }
 
-    /// Shows how far the task is; `status` is what is worth watching, such as loss and ESS.
+    /// Shows how far the task is; `status` is what is worth watching, such as loss and ESS, empty for no news.
     pub(crate) fn update(&mut self, done: u64, status: &str) {
         let finished = done >= self.total;
+        if !status.is_empty() {
+            status.clone_into(&mut self.status);
+        }
+        let status = &self.status;
         match &mut self.style {
             Style::Bar(bar) => {
                 bar.set_position(done);
-                bar.set_message(status.to_owned());
+                bar.set_message(status.clone());
             }
             Style::Lines { last } => {
                 if last.elapsed() < LINE_EVERY && !finished {

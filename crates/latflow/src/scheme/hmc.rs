@@ -50,6 +50,8 @@ struct State {
     forces: Rng,
     log_steps: f64,
     tuner_updates: u64,
+    /// Sum of `log_steps` over the second half of the thermalization; its mean is what is kept, free of the search's noise.
+    late_log_steps: f64,
 }
 
 impl HmcTask {
@@ -74,6 +76,7 @@ impl HmcTask {
             forces: streams.stream("hmc/force_norms", 0),
             log_steps: StepTuner::new(hmc.target_acceptance, hmc.steps).log_steps,
             tuner_updates: 0,
+            late_log_steps: 0.0,
         };
         Ok(Self { config: hmc, theory, solver, kernel, phi, state })
     }
@@ -185,6 +188,14 @@ impl Task for HmcTask {
             let mut tuner = self.tuner();
             tuner.observe(acceptance);
             (self.state.log_steps, self.state.tuner_updates) = (tuner.log_steps, tuner.updates);
+            let early = self.config.thermalization / 2;
+            if self.state.done > early {
+                self.state.late_log_steps += tuner.log_steps;
+            }
+            if self.state.done == self.config.thermalization {
+                self.state.log_steps =
+                    self.state.late_log_steps / (self.config.thermalization - early) as f64;
+            }
         }
 
         let finite: Vec<f64> = info.log_ratio.iter().copied().filter(|ratio| ratio.is_finite()).collect();
