@@ -1,4 +1,4 @@
-"""One training step of an affine checkerboard flow in PyTorch, to compare the `train_step` figures with.
+"""One training step of an affine checkerboard flow in PyTorch, to compare `cargo xtask bench yukawa` with.
 
     pip install torch
     python benches/pytorch_step.py [--batch 256] [--threads 2]

@@ -39,7 +39,7 @@ impl Hop {
     /// # Errors
     /// When the tables differ in length, are no multiple of `volume`, or name a site outside it.
     pub fn new(volume: usize, neighbours: Vec<u32>, coefficients: Vec<f64>) -> Result<Self> {
-        if volume == 0 || neighbours.len() % volume != 0 || neighbours.len() != coefficients.len() {
+        if volume == 0 || !neighbours.len().is_multiple_of(volume) || neighbours.len() != coefficients.len() {
             candle_core::bail!(
                 "hop: {} neighbours and {} coefficients for {volume} sites",
                 neighbours.len(),
@@ -128,7 +128,9 @@ pub fn hop_composed(v: &Tensor, diagonal: Option<&Tensor>, hop: &Hop, transposed
         Some(d) => v.broadcast_mul(&d.unsqueeze(1)?)?,
         None => v.zeros_like()?,
     };
-    for (n, k) in table.neighbours.chunks_exact(table.volume).zip(table.coefficients.chunks_exact(table.volume)) {
+    for (n, k) in
+        table.neighbours.chunks_exact(table.volume).zip(table.coefficients.chunks_exact(table.volume))
+    {
         let n = Tensor::from_slice(n, table.volume, v.device())?;
         let k = Tensor::from_slice(k, table.volume, v.device())?.to_dtype(v.dtype())?;
         let term = if transposed {
@@ -217,7 +219,13 @@ impl CustomOp2 for HopOp {
         "hop-with-diagonal"
     }
 
-    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout, sd: &CpuStorage, ld: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s: &CpuStorage,
+        l: &Layout,
+        sd: &CpuStorage,
+        ld: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (v, d) = (contiguous_slice(s, l)?, contiguous_slice(sd, ld)?);
         Ok((self.compute(v, Some(d), l.shape())?, l.shape().clone()))
     }
