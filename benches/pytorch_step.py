@@ -1,4 +1,4 @@
-"""One training step of an affine checkerboard flow in PyTorch, to compare `cargo xtask bench yukawa` with.
+"""One training step of an affine checkerboard flow in PyTorch, to compare `cargo bench -p latflow-benches --bench yukawa` with.
 
     pip install torch
     python benches/pytorch_step.py [--batch 256] [--threads 2]
