@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use latflow_observable::{Chains, Hotelling, ValueError, hotelling};
+use serde_json::Value;
 
 use crate::io::read_npy;
 use crate::paper::{DIMS, Published, number};
@@ -153,6 +154,14 @@ fn rows(coupling: &Coupling<'_>) -> Vec<[String; 6]> {
             z(flow_value, hmc_value),
         ]);
     }
+    for (label, name) in [("⟨|M|⟩, reweighted", "abs_magnetization"), ("⟨φ²⟩, reweighted", "phi2")]
+    {
+        let ours = flow.and_then(|run| pair(run.analysis.details.get("reweighted")?.get(name)?));
+        let theirs = hmc.and_then(|run| run.result.observables.get(name)).and_then(trusted);
+        let z = ours.zip(theirs).map_or_else(|| NONE.into(), |(a, b)| format!("{:+.1}", a.z_score(b)));
+        let ours = ours.map_or_else(|| NONE.into(), |x| x.to_string());
+        rows.push([label.into(), NONE.into(), NONE.into(), ours, NONE.into(), z]);
+    }
     let mut plain = |label: &str, paper: Option<String>, hmc: Option<String>, flow: Option<String>| {
         let cell = |x: Option<String>| x.unwrap_or_else(|| NONE.into());
         rows.push([label.into(), cell(paper), cell(hmc), cell(flow), NONE.into(), NONE.into()]);
@@ -194,6 +203,11 @@ fn rows(coupling: &Coupling<'_>) -> Vec<[String; 6]> {
     let samples = coupling.train.as_ref().map(|run| format!("{:.3e}", run.result.training_samples as f64));
     plain("training samples", paper(&format!("{:.3e}", f.training_samples)), None, samples);
     rows
+}
+
+/// `[value, error]` in the details of an analysis.
+fn pair(value: &Value) -> Option<ValueError> {
+    Some(ValueError::new(value.get(0)?.as_f64()?, value.get(1)?.as_f64()?))
 }
 
 /// A mean whose chains are long enough to know their autocorrelation: otherwise its error means nothing.

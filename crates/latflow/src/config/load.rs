@@ -257,7 +257,7 @@ fn span_inside(value: &DeValue<'_>, path: &[String]) -> Option<Range<usize>> {
     match value {
         DeValue::Table(table) => key_span(table, path),
         DeValue::Array(list) => {
-            let item = list.iter().nth(first.parse().ok()?)?;
+            let item = list.get(first.parse::<usize>().ok()?)?;
             span_inside(item.get_ref(), rest).or(Some(item.span()))
         }
         _ => None,

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// A file operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+#[error("cannot {action} {}: {cause}{}", path.display(), hint(cause))]
 pub struct FileError {
     /// What was tried.
     pub action: &'static str,
     /// On which file.
     pub path: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said; part of the message, so not a source of its own.
+    pub cause: io::Error,
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -27,7 +27,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Attaches the operation and the file to a system error.
 pub(super) fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
-    move |source| FileError { action, path: path.to_path_buf(), source }
+    move |cause| FileError { action, path: path.to_path_buf(), cause }
 }
 
 /// Reads a whole file.

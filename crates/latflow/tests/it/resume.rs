@@ -73,7 +73,8 @@ fn killed_training_and_sampling_continue_bit_by_bit() {
 #[test]
 fn killed_hmc_continues_bit_by_bit() {
     let (folder, config) = workspace();
-    killed_runs_agree("hmc", &[], &[3, 55, 131, 250], folder.path(), &config);
+    let short = ["--set", "hmc.trajectories=120"];
+    killed_runs_agree("hmc", &short, &[3, 45, 90, 130], folder.path(), &config);
 }
 
 #[test]
@@ -151,4 +152,47 @@ fn running_out_of_room_loses_nothing() {
     assert_eq!(checkpoints(), before, "the previous checkpoints are intact");
     succeed(&["train", "--resume", text(&full)]);
     assert_same(&plain, &full);
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let (folder, config) = workspace();
+    let runs: Vec<PathBuf> = ["1", "3"]
+        .iter()
+        .map(|threads| {
+            let out = folder.path().join(threads);
+            let mut command =
+                latflow(&["train", text(&config), "--out", text(&out), "--set", "train.steps=60"]);
+            let output = command.env("RAYON_NUM_THREADS", threads).output().expect("the binary starts");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            out
+        })
+        .collect();
+    assert_same(&runs[0], &runs[1]);
+}
+
+/// The whole reproduction, killed in each kind of stage: minutes, so only with RUN_SLOW_TESTS=1.
+#[test]
+fn a_killed_reproduction_continues() {
+    if std::env::var_os("RUN_SLOW_TESTS").is_none() {
+        eprintln!("skipped: set RUN_SLOW_TESTS=1");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (plain, killed) = (folder.path().join("plain"), folder.path().join("killed"));
+    succeed(&["repro-yukawa", "--scale", "smoke", "--coupling", "0.1", "--out", text(&plain)]);
+    let mut arguments = vec!["repro-yukawa", "--scale", "smoke", "--coupling", "0.1", "--out", text(&killed)];
+    for (stage, lines) in [("hmc", 60), ("train", 5), ("sample", 3)] {
+        let (running, _) = disturb(&arguments, &killed.join("g0.1").join(stage), lines, signal("-KILL"));
+        assert!(running, "the kill came too late");
+        arguments = vec!["repro-yukawa", "--resume", text(&killed)];
+    }
+    let table = succeed(&["repro-yukawa", "--resume", text(&killed)]);
+    assert!(table.contains("HMC (ours)") && table.contains("flow (ours)"), "{table}");
+    for stage in ["hmc", "train", "sample"] {
+        let run = |root: &Path| root.join("g0.1").join(stage);
+        assert_same(&run(&plain), &run(&killed));
+    }
+    let again = run(&["repro-yukawa", "--scale", "smoke", "--out", text(&killed)]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("--resume"));
 }
