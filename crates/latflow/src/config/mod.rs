@@ -1,7 +1,7 @@
 //! The configuration of a run: strict TOML, one file, complete when written back.
 //!
 //! The types here mirror the file and nothing else; the physics crates know no serde. A key that is not listed is an error,
-//! and so is a value that makes no sense ([`check`]). Every key but the physics has a default, and the run directory keeps
+//! and so is a value that makes no sense. Every key but the physics has a default, and the run directory keeps
 //! the complete file.
 
 mod check;
