@@ -15,7 +15,7 @@ use crate::{Error, EvenOddYukawa, Result, StaggeredYukawa};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 use latflow_kernels::with_slice;
 use latflow_lattice::{Lattice, Parity};
-use nalgebra::{DMatrix, DVector};
+use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -216,7 +216,46 @@ fn decompose(m: DMatrix<f64>, inverse: bool) -> (f64, Option<DMatrix<f64>>) {
     let lu = m.lu();
     let packed = lu.lu_internal();
     let log_abs_det = (0..n).map(|i| packed[(i, i)].abs().ln()).sum();
-    (log_abs_det, if inverse { lu.try_inverse() } else { None })
+    if !inverse || (0..n).any(|i| packed[(i, i)] == 0.0) {
+        return (log_abs_det, None);
+    }
+    let mut x = DMatrix::identity(n, n);
+    lu.p().permute_rows(&mut x);
+    solve_lower(packed.as_view(), &mut x.as_view_mut());
+    solve_upper(packed.as_view(), &mut x.as_view_mut());
+    (log_abs_det, Some(x))
+}
+
+/// Below this size a triangular solve is done row by row.
+const SMALL: usize = 16;
+
+/// b ← L⁻¹ b with the unit lower triangle of `l`, by halves, so that the work is matrix products.
+fn solve_lower(l: DMatrixView<'_, f64>, b: &mut DMatrixViewMut<'_, f64>) {
+    let n = l.nrows();
+    if n <= SMALL {
+        l.solve_lower_triangular_with_diag_mut(b, 1.0);
+        return;
+    }
+    let half = n / 2;
+    let (mut top, mut bottom) = b.rows_range_pair_mut(..half, half..);
+    solve_lower(l.view((0, 0), (half, half)), &mut top.as_view_mut());
+    bottom.gemm(-1.0, &l.view((half, 0), (n - half, half)), &top, 1.0);
+    solve_lower(l.view((half, half), (n - half, n - half)), &mut bottom.as_view_mut());
+}
+
+/// b ← U⁻¹ b with the upper triangle of `u`, which has no zero on its diagonal.
+fn solve_upper(u: DMatrixView<'_, f64>, b: &mut DMatrixViewMut<'_, f64>) {
+    let n = u.nrows();
+    if n <= SMALL {
+        let regular = u.solve_upper_triangular_mut(b);
+        debug_assert!(regular, "the pivots were tested");
+        return;
+    }
+    let half = n / 2;
+    let (mut top, mut bottom) = b.rows_range_pair_mut(..half, half..);
+    solve_upper(u.view((half, half), (n - half, n - half)), &mut bottom.as_view_mut());
+    top.gemm(-1.0, &u.view((0, half), (half, n - half)), &bottom, 1.0);
+    solve_upper(u.view((0, 0), (half, half)), &mut top.as_view_mut());
 }
 
 struct DeterminantOp {

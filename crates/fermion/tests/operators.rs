@@ -124,8 +124,8 @@ fn all_forms_of_the_determinant_agree() {
 
 #[test]
 fn gradients_of_the_determinant_agree_with_the_composed_path_and_with_differences() {
-    let full = dirac(&[4, 4], 0.1, 0.6);
-    let var = candle_core::Var::from_tensor(&noise(6, &[3, 16])).unwrap();
+    let full = dirac(&[6, 8], 0.1, 0.6);
+    let var = candle_core::Var::from_tensor(&noise(6, &[3, 48])).unwrap();
     let gradient = |f: &dyn Fn(&Tensor) -> Tensor| {
         let weights = Tensor::new(&[1.0, -0.5, 2.0], &CPU).unwrap();
         let sum = (f(var.as_tensor()) * weights).unwrap().sum_all().unwrap();
@@ -134,10 +134,10 @@ fn gradients_of_the_determinant_agree_with_the_composed_path_and_with_difference
     let even_odd = DenseYukawa::even_odd(&full).unwrap();
     let dense = DenseYukawa::full(&full);
     let composed =
-        gradient(&|phi| log_abs_det(&to_dense(&full.bind(phi).unwrap(), 3, 16, phi).unwrap()).unwrap());
+        gradient(&|phi| log_abs_det(&to_dense(&full.bind(phi).unwrap(), 3, 48, phi).unwrap()).unwrap());
     assert!(max_difference(&composed, &gradient(&|phi| dense.log_abs_det(phi).unwrap())).unwrap() < 1e-10);
     assert!(max_difference(&composed, &gradient(&|phi| even_odd.log_abs_det(phi).unwrap())).unwrap() < 1e-10);
-    let direction = noise(7, &[3, 16]);
+    let direction = noise(7, &[3, 48]);
     let at = |h: f64| {
         let phi = (var.as_tensor().detach() + (&direction * h).unwrap()).unwrap();
         even_odd.log_abs_det(&phi).unwrap().to_vec1::<f64>().unwrap()
@@ -152,16 +152,16 @@ fn gradients_of_the_determinant_agree_with_the_composed_path_and_with_difference
 
 #[test]
 fn inverse_diagonal_and_columns_are_those_of_the_inverse() {
-    let full = dirac(&[4, 4], 0.0, 0.6);
-    let phi = noise(8, &[2, 16]);
+    let full = dirac(&[6, 8], 0.0, 0.6);
+    let phi = noise(8, &[2, 48]);
     for det in [DenseYukawa::full(&full), DenseYukawa::even_odd(&full).unwrap()] {
         let (_, diagonal) = det.log_abs_det_and_inverse_diagonal(&phi).unwrap();
         let column = det.inverse_column(&phi, 5).unwrap();
         for (b, phi) in phi.to_vec2::<f64>().unwrap().iter().enumerate() {
-            let inverse = oracle(4, 4, 0.0, 0.6, phi).try_inverse().unwrap();
-            for x in 0..16 {
-                assert!((diagonal[b * 16 + x] - inverse[(x, x)]).abs() < 1e-10);
-                assert!((column[b * 16 + x] - inverse[(x, 5)]).abs() < 1e-10);
+            let inverse = oracle(6, 8, 0.0, 0.6, phi).try_inverse().unwrap();
+            for x in 0..48 {
+                assert!((diagonal[b * 48 + x] - inverse[(x, x)]).abs() < 1e-10);
+                assert!((column[b * 48 + x] - inverse[(x, 5)]).abs() < 1e-10);
             }
         }
     }
