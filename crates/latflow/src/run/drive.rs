@@ -78,6 +78,8 @@ struct Saved<S> {
     task: S,
     metrics_lines: u64,
     series_bytes: u64,
+    /// Numbers a row of the series; 0 before the first row.
+    series_columns: u64,
 }
 
 /// Works until the task is done or interrupted, starting from the newest usable checkpoint of the run.
@@ -88,10 +90,11 @@ pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session
     let store = run.checkpoints();
     let checkpoint =
         store.latest::<Saved<T::State>>(&Device::Cpu, |damaged| note(&format!("warning: {damaged}")))?;
-    let (mut metrics_lines, mut series_bytes) = (0, 0);
+    let (mut metrics_lines, mut series_bytes, mut series_columns) = (0, 0, 0);
     if let Some(checkpoint) = checkpoint {
         let Snapshot { tensors, state } = checkpoint.snapshot;
         (metrics_lines, series_bytes) = (state.metrics_lines, state.series_bytes);
+        series_columns = state.series_columns;
         task.restore(checkpoint.step, Snapshot { tensors, state: state.task })?;
         if task.done() < task.total() {
             note(&format!("{}: resuming after step {} of {}", task.name(), task.done(), task.total()));
@@ -111,6 +114,14 @@ pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session
             format!("{} stopped after step {done}; the checkpoint of step {saved_at} is kept", task.name())
         })?;
         for row in &step.rows {
+            let found = row.len() as u64;
+            anyhow::ensure!(
+                series_columns == 0 || series_columns == found,
+                "{}: rows have {series_columns} numbers, this program measures {found}: the run was begun by another \
+                 version; finish it with that one, or start again with --force",
+                run.series().display()
+            );
+            series_columns = found;
             series.row(row)?;
         }
         if let Some(content) = step.metrics {
@@ -130,7 +141,7 @@ pub(crate) fn drive<T: Task>(task: &mut T, run: &RunDirectory, session: &Session
             metrics.sync()?;
             let series_bytes = series.sync()?;
             let Snapshot { tensors, state } = task.snapshot()?;
-            let state = Saved { task: state, metrics_lines, series_bytes };
+            let state = Saved { task: state, metrics_lines, series_bytes, series_columns };
             store.save(task.done(), &Snapshot { tensors, state })?;
             saved_at = task.done();
         }
