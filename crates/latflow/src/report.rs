@@ -172,6 +172,11 @@ fn rows(coupling: &Coupling<'_>) -> Vec<[String; 6]> {
     let acceptance = |run: Option<&Finished>| run.and_then(|run| run.result.acceptance).map(percent);
     plain("acceptance", paper(&format!("{:.0} %", 100.0 * f.acceptance)), acceptance(hmc), acceptance(flow));
     plain("ESS", None, None, flow.and_then(|run| run.result.ess).map(percent));
+    let number_of = |run: Option<&Finished>, name: &str| {
+        run.and_then(|run| pair(run.analysis.details.get(name)?)).map(|x| x.to_string())
+    };
+    plain("⟨e^{−ΔH}⟩", None, number_of(hmc, "exp_minus_delta_h"), None);
+    plain("log Z", None, None, number_of(flow, "log_z"));
     for (label, name, published) in [
         ("|M|", "abs_magnetization", f.tau_int_magnetization),
         ("|ψ̄ψ|", "abs_condensate", f.tau_int_condensate),
