@@ -112,7 +112,7 @@ pub(crate) fn tables(couplings: &[Coupling<'_>]) -> Result<String> {
         if let Some(test) = agreement(coupling)? {
             writeln!(
                 text,
-                "\nHMC and flow in (|M|, |ψ̄ψ|, φ²) together, Hotelling: T² = {:.2}, p = {:.2}",
+                "\nHMC and flow in (|M|, |ψ̄ψ|, φ²) together, Hotelling: T² = {:.2}, p = {:.3}",
                 test.t2, test.p_value
             )?;
         }
