@@ -175,6 +175,16 @@ fn force_ratios_report_every_definition() {
     let even_odd = Pseudofermion::new(t.phi4.clone(), t.even_odd.clone(), TIGHT);
     let ForceRatios { bosonic, determinant, pseudofermion, even_odd_pseudofermion } =
         force_ratios(&phi, &t.phi4, &t.determinant, &full, &even_odd, &mut rng).unwrap();
+    // Two flavours: F(x) = −∂S_F/∂φ(x) = 2g (D⁻¹)_xx.
+    let (_, diagonal) = DenseYukawa::full(&t.full).log_abs_det_and_inverse_diagonal(&phi).unwrap();
+    for (norm, inverse) in determinant.iter().zip(diagonal.chunks_exact(64)) {
+        let expected = 2.0 * 0.3 * inverse.iter().map(|x| x * x).sum::<f64>().sqrt();
+        assert!((norm / expected - 1.0).abs() < 1e-10, "{norm} and {expected}");
+    }
+    let (_, force) = action_and_force(&t.phi4, &phi).unwrap();
+    for (norm, force) in bosonic.iter().zip(force.to_vec2::<f64>().unwrap()) {
+        assert!((norm - force.iter().map(|f| f * f).sum::<f64>().sqrt()).abs() < 1e-11);
+    }
     for b in 0..4 {
         assert!(bosonic[b] > pseudofermion[b] && pseudofermion[b] > even_odd_pseudofermion[b]);
         assert!(even_odd_pseudofermion[b] > determinant[b] && determinant[b] > 0.0);

@@ -48,7 +48,7 @@ impl StaggeredYukawa {
             for step in [1, -1] {
                 for site in 0..lattice.volume() {
                     let before: usize = lattice.coordinates(site)[..mu].iter().sum();
-                    let eta = if before % 2 == 0 { 1.0 } else { -1.0 };
+                    let eta = if before.is_multiple_of(2) { 1.0 } else { -1.0 };
                     let (n, sign) = lattice.neighbour(site, mu, step, boundary);
                     neighbours.push(n as u32);
                     coefficients.push(0.5 * eta * sign * step as f64);

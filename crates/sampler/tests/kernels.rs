@@ -131,6 +131,14 @@ fn trajectories_are_reversible_and_second_order() {
             assert!((coarse / fine - 4.0).abs() < 0.2, "{integrator:?}: {coarse} / {fine}");
         }
     }
+    // Minimum norm: at λ = ¼ the scheme would be two leapfrog steps of ε/2, and its ΔH only 4 times smaller.
+    let norm = |integrator, n| {
+        let kernel = Hmc::<_, Tensor>::new(Exact(exact.clone()), integrator, 1.0, n).unwrap();
+        let change = kernel.trajectory(&exact, &x, &p).unwrap().2;
+        change.iter().map(|h| h * h).sum::<f64>().sqrt()
+    };
+    let gain = norm(Integrator::Leapfrog, 40) / norm(Integrator::Omelyan, 40);
+    assert!(gain > 6.0, "Omelyan's ΔH is only {gain} times smaller");
     let mut rng = Streams::new(6).stream("test", 0);
     let action = pseudofermion.refresh(&x, &mut rng).unwrap();
     let kernel = Hmc::<_, Tensor>::new(pseudofermion, Integrator::Omelyan, 1.0, 10).unwrap();
@@ -266,6 +274,32 @@ fn gaussian_weights_give_the_known_acceptance() {
     }
     let (mean, error) = over_chains(&rows);
     assert!(((mean - 0.479_500_1) / error).abs() < 4.0 && error < 0.005, "{mean} ± {error}");
+}
+
+#[test]
+fn measurements_follow_their_configurations() {
+    // Every proposal carries its own log weight as data: after any number of steps both must still be the same number.
+    let mut rng = Streams::new(24).stream("test", 0);
+    let mut draw = || noise_of(&mut rng, 50);
+    let first = draw();
+    let mut uniform = Streams::new(25).stream("test", 0);
+    let mut state = IndependenceChains::new(first.clone(), first.clone()).unwrap();
+    for _ in 0..30 {
+        let (before, proposed) = (state.clone(), draw());
+        let info = state.step(&proposed, &proposed, &mut uniform).unwrap();
+        assert_eq!(state.log_weight, state.data);
+        for (c, accepted) in info.accepted.iter().enumerate() {
+            let expected = if *accepted { proposed[c] } else { before.data[c] };
+            assert_eq!(state.data[c], expected);
+            // Uphill is always accepted.
+            assert!(*accepted || proposed[c] <= before.log_weight[c]);
+        }
+    }
+    assert!(state.data.iter().zip(&first).filter(|(a, b)| a != b).count() > 40);
+}
+
+fn noise_of(rng: &mut latflow_lattice::Rng, n: usize) -> Vec<f64> {
+    normal_tensor(rng, 1.0, &[n], DType::F64, &CPU).unwrap().to_vec1::<f64>().unwrap()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 mod config;
+mod exact;
 mod inputs;
 mod measure;
 mod pipeline;
