@@ -152,16 +152,21 @@ impl HopOp {
     fn compute(&self, v: &[f64], diagonal: Option<&[f64]>, shape: &Shape) -> Result<CpuStorage> {
         let (_, components, volume) = shape.dims3()?;
         let mut y = vec![0.0; v.len()];
-        // About 16k numbers a task: below that the fork costs more than the work.
-        let rows = (16_384 / volume).max(1);
-        y.par_chunks_mut(rows * volume).enumerate().for_each(|(task, y)| {
-            for (i, y) in y.chunks_exact_mut(volume).enumerate() {
-                let row = task * rows + i;
-                let v = &v[row * volume..][..volume];
-                let d = diagonal.map(|d| &d[row / components * volume..][..volume]);
-                row_kernel(&self.hop.0.runs, self.transposed, v, d, y);
-            }
-        });
+        let row = |row: usize, y: &mut [f64]| {
+            let v = &v[row * volume..][..volume];
+            let d = diagonal.map(|d| &d[row / components * volume..][..volume]);
+            row_kernel(&self.hop.0.runs, self.transposed, v, d, y);
+        };
+        // Waking another thread costs about as much as this many numbers.
+        const TASK: usize = 1 << 16;
+        if y.len() <= TASK {
+            y.chunks_exact_mut(volume).enumerate().for_each(|(i, y)| row(i, y));
+        } else {
+            let rows = (TASK / 2 / volume).max(1);
+            y.par_chunks_mut(rows * volume).enumerate().for_each(|(task, y)| {
+                y.chunks_exact_mut(volume).enumerate().for_each(|(i, y)| row(task * rows + i, y));
+            });
+        }
         Ok(CpuStorage::F64(y))
     }
 

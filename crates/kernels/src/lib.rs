@@ -11,6 +11,7 @@ mod host;
 mod net;
 pub mod peak;
 mod stencil;
+mod tune;
 
 pub use activation::Activation;
 pub use blas::{add_scaled, dot};
@@ -19,3 +20,4 @@ pub use hop::{Hop, hop, hop_composed};
 pub use host::with_slice;
 pub use net::{ConvNet, LayerRange};
 pub use stencil::Stencil;
+pub use tune::keep_small_products_on_one_thread;
