@@ -178,6 +178,7 @@ fn statistics(criterion: &mut Criterion) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    latflow_kernels::tune_process();
     report()?;
     let seconds = std::time::Duration::from_secs;
     let mut criterion = Criterion::default()

@@ -207,6 +207,7 @@ fn statistics(criterion: &mut Criterion) -> std::result::Result<(), Box<dyn std:
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    latflow_kernels::tune_process();
     report()?;
     let seconds = std::time::Duration::from_secs;
     let mut criterion = Criterion::default()

@@ -20,4 +20,4 @@ pub use hop::{Hop, hop, hop_composed};
 pub use host::with_slice;
 pub use net::{ConvNet, LayerRange};
 pub use stencil::Stencil;
-pub use tune::keep_small_products_on_one_thread;
+pub use tune::tune_process;

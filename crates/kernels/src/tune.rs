@@ -1,9 +1,16 @@
 //! Settings of the libraries below us that belong to a process, not to a call.
 
-/// Keeps matrix products of fewer than 2²³ multiply-adds (203³) on the calling thread, for the whole process.
+/// Sets up the process for many small tensor operations. Binaries call it once, first thing; no result depends on it.
 ///
-/// Waking a second thread costs tens of microseconds; a solver that multiplies 128 × 128 matrices thousands of times a second
-/// is a third faster without. The result does not depend on it. Binaries call this once at their start.
-pub fn keep_small_products_on_one_thread() {
+/// Matrix products of fewer than 2²³ multiply-adds (203³) stay on the calling thread: waking another one costs tens of
+/// microseconds, and a solver makes thousands of 128 × 128 products a second. With glibc, freed memory is kept: handing
+/// every tensor back to the system and faulting its pages in again costs a quarter of a training step.
+pub fn tune_process() {
     gemm::set_threading_threshold(1 << 23);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: `mallopt` takes two integers and may be called at any time; a setting it refuses stays as it was.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+    }
 }

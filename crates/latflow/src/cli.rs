@@ -119,7 +119,7 @@ fn default_directory(config: &Path, command: &str) -> PathBuf {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    latflow_kernels::keep_small_products_on_one_thread();
+    latflow_kernels::tune_process();
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(code) => code,
