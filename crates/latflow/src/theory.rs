@@ -264,7 +264,15 @@ impl ScalarTheory for Yukawa {
         let even_odd = match &self.even_odd {
             Some(even_odd) => even_odd,
             None => {
-                built = EvenOddYukawa::new(&self.dirac, Parity::Even, &self.device)?;
+                match EvenOddYukawa::new(&self.dirac, Parity::Even, &self.device) {
+                    Ok(even_odd) => built = even_odd,
+                    // Periodic time: there is no even/odd form to compare, and the report leaves the ratios out.
+                    Err(latflow_fermion::Error::SingularHopping { .. }) => {
+                        let names = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
+                        return Ok(names.map(|name| (name, f64::NAN)).to_vec());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
                 &built
             }
         };

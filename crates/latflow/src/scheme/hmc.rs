@@ -251,6 +251,8 @@ impl Task for HmcTask {
         );
         self.phi = phi.to_device(self.phi.device())?;
         self.state = snapshot.state;
+        let steps = self.tuner().steps();
+        self.kernel.set_steps(steps);
         Ok(())
     }
 }
@@ -304,7 +306,10 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
 
     let column = |index: usize| Chains::new(vec![rows.iter().map(|row| row[index]).collect()]);
     let acceptance = column(0)?.mean();
-    let exponential = jackknife(&[&column(1)?], (rows.len() / 20).max(1), |means| means[0]).ok();
+    // A trajectory that gained hundreds of units of energy makes the mean infinite: that is null, not a lost run.
+    let exponential = column(1)
+        .ok()
+        .and_then(|column| jackknife(&[&column], (rows.len() / 20).max(1), |means| means[0]).ok());
     let (kernel, details) = (&task.kernel, &mut analysis.details);
     details.insert("integrator_steps".into(), json!(kernel.steps()));
     details.insert("force_evaluations".into(), json!(kernel.forces()));

@@ -92,7 +92,8 @@ impl Task for TrainTask {
             Gradient::Stochastic => self.log_weights(EVALUATION, step.step)?,
         };
         let weights = LogWeights::new(&log_weights)?;
-        let (ess, acceptance) = (weights.ess(), weights.acceptance()?.value);
+        // Undefined while one sample carries all the weight, as it may in the first steps.
+        let (ess, acceptance) = (weights.ess(), weights.acceptance().map_or(f64::NAN, |a| a.value));
         let mut metrics = Map::new();
         metrics.insert("loss".into(), json!(step.loss));
         metrics.insert("ess".into(), json!(ess));
