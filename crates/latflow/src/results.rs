@@ -135,11 +135,33 @@ fn from_summary(summary: &Summary, interval: f64) -> (Measured, Autocorrelation)
     (measured, Autocorrelation { madras_sokal, gamma_method, bin: Some(summary.bin) })
 }
 
+/// The correlators every scheme measures now and then, in the order of their columns in a series.
+pub(crate) const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
+
+impl Analysis {
+    /// Reads the correlators back from a series: `times` columns each from `first` on, NaN where none was measured.
+    ///
+    /// # Errors
+    /// When a measured number is not finite.
+    pub(crate) fn add_correlators(&mut self, rows: &[Vec<f64>], first: usize, times: usize) -> Result<()> {
+        for (index, name) in CORRELATORS.iter().enumerate() {
+            let start = first + index * times;
+            let present: Vec<Vec<f64>> = rows
+                .iter()
+                .map(|row| row[start..start + times].to_vec())
+                .filter(|row| !row[0].is_nan())
+                .collect();
+            self.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
+        }
+        Ok(())
+    }
+}
+
 /// Mean and blocked error of each column of a series of rows, one row a measurement time.
 ///
 /// # Errors
 /// When a measurement is not finite.
-pub(crate) fn analyse_columns(rows: &[Vec<f64>]) -> Result<Vec<(f64, Option<f64>)>> {
+fn analyse_columns(rows: &[Vec<f64>]) -> Result<Vec<(f64, Option<f64>)>> {
     let columns = rows.first().map_or(0, Vec::len);
     let mut out = Vec::with_capacity(columns);
     for column in 0..columns {

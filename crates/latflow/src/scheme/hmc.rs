@@ -20,7 +20,7 @@ use serde_json::{Map, json};
 
 use crate::config::{self, Config, FermionTreatment};
 use crate::io::{Series, Snapshot};
-use crate::results::{Analysis, Results, RunResult, analyse_columns, observe, reported_name};
+use crate::results::{Analysis, CORRELATORS, Results, RunResult, observe, reported_name};
 use crate::run::{Outcome, RunDirectory, Step, Task, drive};
 use crate::session::{self, Session};
 use crate::theory::{HmcTarget, ScalarTheory, theory};
@@ -121,7 +121,6 @@ impl HmcTask {
     }
 }
 
-const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
 const FORCES: [&str; 4] = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
 
 fn mean_rows(rows: &[Vec<f64>]) -> Vec<f64> {
@@ -288,15 +287,7 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
         let measured = observe(run, &name, &series, interval, &mut analysis)?;
         observables.insert(name, measured);
     }
-    for (index, name) in CORRELATORS.iter().enumerate() {
-        let start = observed + index * times;
-        let present: Vec<Vec<f64>> = rows
-            .iter()
-            .map(|row| row[start..start + times].to_vec())
-            .filter(|row| !row[0].is_nan())
-            .collect();
-        analysis.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
-    }
+    analysis.add_correlators(&rows, observed, times)?;
     let forces: Vec<&[f64]> =
         rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
     let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();

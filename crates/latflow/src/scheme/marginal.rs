@@ -20,14 +20,13 @@ use super::train::MODEL;
 use crate::config::{Config, Needs, load};
 use crate::io::{Series, Snapshot, read};
 use crate::model::{ScalarFlow, marginal_flow};
-use crate::results::{Analysis, Results, RunResult, analyse_columns, observe, reported_name};
+use crate::results::{Analysis, CORRELATORS, Results, RunResult, observe, reported_name};
 use crate::run::{Outcome, RunDirectory, Step, Task, drive};
 use crate::session::{self, Session};
 use crate::theory::{ScalarTheory, theory};
 
 /// Steps between two measurements of the correlators.
 const CORRELATORS_EVERY: u64 = 50;
-const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
 
 /// One configuration of a chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -271,15 +270,7 @@ fn results(task: &SampleTask, run: &RunDirectory, seconds: f64) -> Result<(RunRe
         observables.insert(name, measured);
     }
     let times = task.theory.lattice().time_extent();
-    for (index, name) in CORRELATORS.iter().enumerate() {
-        let start = width * chains + index * times;
-        let present: Vec<Vec<f64>> = rows
-            .iter()
-            .map(|row| row[start..start + times].to_vec())
-            .filter(|row| !row[0].is_nan())
-            .collect();
-        analysis.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
-    }
+    analysis.add_correlators(&rows, width * chains, times)?;
     // The start of a chain is not a decision.
     let measured = &rows[first.max(1).min(rows.len())..];
     let accepted: f64 = measured.iter().flat_map(|row| (0..chains).map(|c| row[(c + 1) * width - 1])).sum();
