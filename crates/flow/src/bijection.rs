@@ -18,6 +18,16 @@ pub trait Bijection<X, C = ()> {
     fn inverse(&self, x: &X, condition: &C) -> Result<(X, Tensor)>;
 }
 
+impl<X, C, F: Bijection<X, C> + ?Sized> Bijection<X, C> for &F {
+    fn forward(&self, z: &X, condition: &C) -> Result<(X, Tensor)> {
+        (**self).forward(z, condition)
+    }
+
+    fn inverse(&self, x: &X, condition: &C) -> Result<(X, Tensor)> {
+        (**self).inverse(x, condition)
+    }
+}
+
 /// f_n ∘ … ∘ f_1; never empty.
 pub struct Chain<X, C = ()> {
     first: Box<dyn Bijection<X, C>>,

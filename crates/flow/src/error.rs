@@ -26,6 +26,16 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A tensor has the wrong shape.
+    #[error("{what}: expected shape {expected}, got {got:?}")]
+    Shape {
+        /// Which tensor.
+        what: &'static str,
+        /// The shape in words.
+        expected: String,
+        /// The shape found.
+        got: Vec<usize>,
+    },
     /// Training broke down.
     #[error(
         "step {step}: the {what} is not finite; lower the learning rate or clip the gradient, and resume from the last checkpoint"

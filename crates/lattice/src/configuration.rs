@@ -11,7 +11,7 @@ pub trait Configuration: Clone {
     /// When the field has no batch axis.
     fn batch(&self) -> Result<usize>;
 
-    /// Row b is row b of `new` where `accept[b] != 0`, else of `old`. `accept`: `[B]`, u8.
+    /// Row b is row b of `new` where `accept[b] != 0`, else of `old`. `accept`: `[B]`, u8, on any device.
     ///
     /// # Errors
     /// When the shapes differ.
@@ -44,7 +44,7 @@ impl Configuration for Tensor {
     fn select(accept: &Tensor, new: &Self, old: &Self) -> Result<Self> {
         let mut shape = vec![1; new.rank()];
         shape[0] = accept.dim(0)?;
-        let accept = accept.reshape(shape)?.broadcast_as(new.shape())?;
+        let accept = accept.to_device(new.device())?.reshape(shape)?.broadcast_as(new.shape())?;
         Ok(accept.where_cond(new, old)?)
     }
 
