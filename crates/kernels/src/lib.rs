@@ -12,6 +12,7 @@ mod net;
 pub mod peak;
 mod stencil;
 mod tune;
+pub mod window;
 
 pub use activation::Activation;
 pub use blas::{add_scaled, dot};
