@@ -35,6 +35,9 @@ pub enum Error {
         /// The shape found.
         got: Vec<usize>,
     },
+    /// A change of variables failed.
+    #[error("change of variables: {0}")]
+    ChangeOfVariables(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Fermions failed.
     #[error(transparent)]
     Fermion(#[from] latflow_fermion::Error),

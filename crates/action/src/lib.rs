@@ -17,4 +17,4 @@ pub use error::{Error, Result};
 pub use force_ratio::{ForceRatios, force_ratios};
 pub use phi4::Phi4;
 pub use pseudofermion::{Pseudofermion, PseudofermionAction};
-pub use target::{Exact, Refresh, TrainingTarget};
+pub use target::{Exact, HeatBath, Refresh, TrainingTarget};

@@ -3,11 +3,13 @@
 //! ```text
 //! S_PF(φ, ϕ) = ϕ† (D D†)⁻¹ ϕ                                                   [YUK (12)]
 //! ϕ = D χ,  χ ~ e^{−χ†χ}:   an exact sample of p(ϕ|φ) ∝ e^{−S_PF}                  [YUK (16)]
+//! p(φ, ϕ) = e^{−S_B(φ) − S_PF(φ, ϕ)} / Z                                         [YUK (14)]
+//! ∫ dϕ e^{−S_PF} = Z_N det DD†,  Z_N = π^N                                        [YUK (9), (10)]
 //! ```
 //!
 //! re χ and im χ have variance ½ each. The same code serves the full operator and its even/odd form.
 
-use crate::{Action, Refresh, Result, Sum};
+use crate::{Action, Error, HeatBath, Refresh, Result, Sum, TrainingTarget};
 use candle_core::Tensor;
 use latflow_fermion::{ConjugateGradient, Dirac, LinearOperator, quadratic_form_of_inverse};
 use latflow_lattice::{Rng, normal_tensor};
@@ -21,7 +23,8 @@ struct Work {
     iterations: AtomicU64,
 }
 
-/// A theory S_B(φ) + S_PF(φ, ϕ) whose pseudofermion is refreshed before every trajectory.
+/// The theory S_B(φ) + S_PF(φ, ϕ): an action of (φ `[B, V]`, ϕ `[B, 2, N]`) with gradients in both, and of φ alone once ϕ is
+/// drawn, as before a trajectory of HMC.
 #[derive(Debug, Clone)]
 pub struct Pseudofermion<A, D> {
     /// The bosonic part.
@@ -53,15 +56,43 @@ impl<A, D: Dirac + Clone> Pseudofermion<A, D> {
     /// # Errors
     /// When φ does not fit.
     pub fn heatbath(&self, phi: &Tensor, rng: &mut Rng) -> Result<PseudofermionAction<D>> {
-        let shape = self.dirac.vector_shape(phi.dim(0)?);
-        let chi = normal_tensor(rng, std::f64::consts::FRAC_1_SQRT_2, &shape, phi.dtype(), phi.device())?;
-        let pf = self.dirac.bind(&phi.detach())?.apply(&chi)?;
         Ok(PseudofermionAction {
             dirac: self.dirac.clone(),
-            pf,
+            pf: self.draw(phi, rng)?,
             solver: self.solver,
             work: self.work.clone(),
         })
+    }
+}
+
+impl<A, D: Dirac> Pseudofermion<A, D> {
+    /// ϕ = D χ `[B, 2, N]`, one exact draw from p(ϕ|φ) for each φ `[B, V]`, without autodiff history.
+    ///
+    /// # Errors
+    /// When φ does not fit.
+    pub fn draw(&self, phi: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let shape = self.dirac.vector_shape(phi.dim(0)?);
+        let chi = normal_tensor(rng, std::f64::consts::FRAC_1_SQRT_2, &shape, phi.dtype(), phi.device())?;
+        Ok(self.dirac.bind(&phi.detach())?.apply(&chi)?)
+    }
+
+    /// S_PF(φ, ϕ) `[B]` alone, with gradients in φ `[B, V]` and ϕ `[B, 2, N]`: ∂S_PF/∂ϕ = 2 (DD†)⁻¹ϕ on the real components.
+    ///
+    /// # Errors
+    /// When a field does not fit or the solver does not converge.
+    pub fn pseudofermion_action(&self, phi: &Tensor, pf: &Tensor) -> Result<Tensor> {
+        pseudofermion_action(&self.dirac, phi, pf, &self.solver, &self.work)
+    }
+
+    /// log ∫dϕ e^{−S_PF(φ, ϕ)} − 2 log |det D_theory(φ)|, the same for every φ:
+    ///
+    /// ```text
+    /// N log π − 2c,   c = log |det D_theory| − log |det D|
+    /// ```
+    ///
+    /// so that log Z of the joint theory is this plus log Z of S_B − 2 log |det D_theory|.
+    pub fn log_normalisation(&self) -> f64 {
+        self.dirac.components() as f64 * std::f64::consts::PI.ln() - 2.0 * self.dirac.log_abs_det_constant()
     }
 
     /// Mean number of conjugate gradient iterations a solve since the theory was built; 0 before the first.
@@ -78,13 +109,47 @@ impl<D> PseudofermionAction<D> {
     }
 }
 
+fn pseudofermion_action<D: Dirac>(
+    dirac: &D,
+    phi: &Tensor,
+    pf: &Tensor,
+    solver: &ConjugateGradient,
+    work: &Work,
+) -> Result<Tensor> {
+    let shape = dirac.vector_shape(phi.dim(0)?);
+    if pf.dims() != shape {
+        let (expected, got) = (format!("{shape:?}"), pf.dims().to_vec());
+        return Err(Error::Shape { what: "pseudofermion", expected, got });
+    }
+    let (action, solution) = quadratic_form_of_inverse(dirac, phi, pf, solver)?;
+    let iterations: usize = solution.iterations.iter().sum();
+    work.iterations.fetch_add(iterations as u64, Ordering::Relaxed);
+    work.solves.fetch_add(solution.iterations.len() as u64, Ordering::Relaxed);
+    Ok(action)
+}
+
 impl<D: Dirac> Action<Tensor> for PseudofermionAction<D> {
     fn action(&self, phi: &Tensor) -> Result<Tensor> {
-        let (action, solution) = quadratic_form_of_inverse(&self.dirac, phi, &self.pf, &self.solver)?;
-        let iterations: usize = solution.iterations.iter().sum();
-        self.work.iterations.fetch_add(iterations as u64, Ordering::Relaxed);
-        self.work.solves.fetch_add(solution.iterations.len() as u64, Ordering::Relaxed);
-        Ok(action)
+        pseudofermion_action(&self.dirac, phi, &self.pf, &self.solver, &self.work)
+    }
+}
+
+impl<A: Action<Tensor>, D: Dirac> Action<(Tensor, Tensor)> for Pseudofermion<A, D> {
+    fn action(&self, (phi, pf): &(Tensor, Tensor)) -> Result<Tensor> {
+        Ok((self.bosonic.action(phi)? + self.pseudofermion_action(phi, pf)?)?)
+    }
+}
+
+impl<A: Action<Tensor>, D: Dirac> TrainingTarget<(Tensor, Tensor)> for Pseudofermion<A, D> {
+    /// The joint action itself: nothing about it is stochastic.
+    fn surrogate_action(&self, pair: &(Tensor, Tensor), _: &mut Rng) -> Result<Tensor> {
+        self.action(pair)
+    }
+}
+
+impl<A: Action<Tensor>, D: Dirac> HeatBath<Tensor, Tensor> for Pseudofermion<A, D> {
+    fn draw(&self, phi: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        Pseudofermion::draw(self, phi, rng)
     }
 }
 

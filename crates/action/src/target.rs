@@ -25,6 +25,15 @@ pub trait Refresh<X> {
     fn refresh(&self, x: &X, rng: &mut Rng) -> Result<Self::Conditional>;
 }
 
+/// A joint theory e^{−S(x, y)} whose y can be drawn exactly from p(y|x).
+pub trait HeatBath<X, Y>: Action<(X, Y)> {
+    /// One y for each x, without autodiff history.
+    ///
+    /// # Errors
+    /// When the field does not fit.
+    fn draw(&self, x: &X, rng: &mut Rng) -> Result<Y>;
+}
+
 /// A deterministic action where a [`TrainingTarget`] or a [`Refresh`] is asked for.
 #[derive(Debug, Clone)]
 pub struct Exact<A>(pub A);

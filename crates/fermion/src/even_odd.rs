@@ -126,6 +126,10 @@ impl Dirac for EvenOddYukawa {
     fn components(&self) -> usize {
         self.kept_sites.len()
     }
+
+    fn log_abs_det_constant(&self) -> f64 {
+        2.0 * self.log_abs_det_hop
+    }
 }
 
 /// Multiplies the last axis by a constant matrix whose transpose is `transposed`.
