@@ -4,10 +4,12 @@
 //! in plain candle operations, which is its oracle in the tests and its path on a GPU.
 
 mod activation;
+mod bidiagonal;
 mod blas;
 mod conv;
 mod hop;
 mod host;
+mod lu;
 mod net;
 pub mod peak;
 mod stencil;
@@ -15,10 +17,12 @@ mod tune;
 pub mod window;
 
 pub use activation::Activation;
+pub use bidiagonal::{BidiagonalProduct, Cycles};
 pub use blas::{add_scaled, dot};
 pub use conv::{Convolution, convolution, convolution_composed};
 pub use hop::{Hop, hop, hop_composed};
 pub use host::with_slice;
+pub use lu::{Determinant, Inverse, Lu, Matrix, ScaledMatrix, with_matrix};
 pub use net::{ConvNet, LayerRange};
 pub use stencil::Stencil;
 pub use tune::tune_process;
