@@ -81,6 +81,26 @@ impl<A: Configuration, B: Configuration> Configuration for (A, B) {
     }
 }
 
+/// Both fields move at once; a tangent vector is that of the first field followed by that of the second, flat: `[B, n + m]`.
+impl<A: Manifold, B: Manifold> Manifold for (A, B) {
+    fn tangent_shape(&self) -> Vec<usize> {
+        let (a, b) = (self.0.tangent_shape(), self.1.tangent_shape());
+        vec![a[0], a[1..].iter().product::<usize>() + b[1..].iter().product::<usize>()]
+    }
+
+    fn exp(&self, omega: &Tensor) -> Result<Self> {
+        let (a, b) = (self.0.tangent_shape(), self.1.tangent_shape());
+        let (n, m) = (a[1..].iter().product(), b[1..].iter().product());
+        let first = omega.narrow(1, 0, n)?.reshape(a)?;
+        let second = omega.narrow(1, n, m)?.reshape(b)?;
+        Ok((self.0.exp(&first)?, self.1.exp(&second)?))
+    }
+
+    fn device(&self) -> &candle_core::Device {
+        self.0.device()
+    }
+}
+
 /// Sums everything but the batch axis: `[B, …]` → `[B]`.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! (x, p) → (x', p') by a reversible integrator,  accept with min(1, e^{−ΔH}),  H = ½ p² + S(x)
 //! ```
 
+use crate::kernel::select;
 use crate::{Error, Integrator, MarkovKernel, Result, StepInfo, metropolis};
 use candle_core::{DType, Tensor};
 use latflow_action::Refresh;
@@ -39,6 +40,18 @@ impl<X: Manifold, T: Refresh<X>> Hmc<T, X> {
             return Err(Error::Parameter { name: "steps", value: 0.0, expected: "at least 1" });
         }
         Ok(Self { target, integrator, trajectory_length, steps, field: PhantomData })
+    }
+
+    /// The Metropolis-adjusted Langevin algorithm with step ε, which is one leapfrog step with new momenta each time:
+    ///
+    /// ```text
+    /// x' = x + ½ ε² F(x) + ε p,   p ~ N(0, 1)
+    /// ```
+    ///
+    /// # Errors
+    /// When ε is not positive and finite.
+    pub fn langevin(target: T, epsilon: f64) -> Result<Self> {
+        Self::new(target, Integrator::Leapfrog, epsilon, 1)
     }
 
     /// Integration steps a trajectory.
@@ -87,9 +100,7 @@ impl<X: Manifold, T: Refresh<X>> MarkovKernel for Hmc<T, X> {
         let momenta = normal_tensor(rng, 1.0, &x.tangent_shape(), DType::F64, x.device())?;
         let (proposed, _, change) = self.trajectory(&action, &x, &momenta)?;
         let info = metropolis(change.iter().map(|h| -h).collect(), rng);
-        let accept: Vec<u8> = info.accepted.iter().map(|a| u8::from(*a)).collect();
-        let accept = Tensor::from_vec(accept, info.accepted.len(), x.device())?;
-        Ok((X::select(&accept, &proposed, &x)?, info))
+        Ok((select(&info, &proposed, &x)?, info))
     }
 
     fn position<'a>(&self, state: &'a X) -> &'a X {

@@ -1,7 +1,8 @@
 //! The interface of Markov chains, and the Metropolis test they share.
 
-use crate::Result;
-use latflow_lattice::{Rng, uniform};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use latflow_lattice::{Configuration, Rng, uniform};
 
 /// One Markov step for B chains in lock-step: immutable kernel, explicit state, explicit randomness.
 pub trait MarkovKernel {
@@ -66,4 +67,19 @@ pub fn metropolis(log_ratio: Vec<f64>, rng: &mut Rng) -> StepInfo {
         })
         .collect();
     StepInfo { accepted, log_ratio, nonfinite }
+}
+
+/// The configurations after the test: row b of `new` where chain b accepted, else of `old`.
+pub(crate) fn select<X: Configuration>(info: &StepInfo, new: &X, old: &X) -> Result<X> {
+    let accept: Vec<u8> = info.accepted.iter().map(|a| u8::from(*a)).collect();
+    let accept = Tensor::from_vec(accept, info.accepted.len(), &Device::Cpu)?;
+    Ok(X::select(&accept, new, old)?)
+}
+
+/// Refuses log weights at which a chain could never be left or never be entered.
+pub(crate) fn check_start(log_weight: &[f64]) -> Result<()> {
+    match log_weight.iter().position(|w| !w.is_finite()) {
+        Some(chain) => Err(Error::Start { chain, log_weight: log_weight[chain] }),
+        None => Ok(()),
+    }
 }

@@ -4,15 +4,23 @@
 //! exact for any flow: a bad model costs acceptance, never bias.
 
 mod error;
+mod estimate;
+mod gibbs;
 mod hmc;
 mod independence;
 mod integrator;
 mod kernel;
+mod latent;
+mod pseudo_marginal;
 mod tuning;
 
 pub use error::{Error, Result};
+pub use estimate::{LogEstimate, PseudofermionEstimate};
+pub use gibbs::GibbsFlow;
 pub use hmc::Hmc;
 pub use independence::{IndependenceChains, IndependenceMetropolis, IndependenceState};
 pub use integrator::{Integrator, Trajectory};
 pub use kernel::{MarkovKernel, StepInfo, metropolis};
+pub use latent::{LatentState, PriorRefreshment, PulledBack};
+pub use pseudo_marginal::PseudoMarginal;
 pub use tuning::StepTuner;

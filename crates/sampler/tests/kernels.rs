@@ -210,7 +210,7 @@ fn independence_metropolis_reproduces_the_two_site_integrals_with_any_flow() {
     let lattice = Lattice::new(&[2]).unwrap();
     let (target, _) = theory(&[2], g);
     let (model, _store) = trained_flow(&lattice, &target, 9);
-    let kernel = IndependenceMetropolis { proposal: model, target };
+    let kernel = IndependenceMetropolis::new(model, target);
     let (squares, products, acceptance) = two_moments(&kernel, noise(10, &[200, 2], 0.3), 11, 300);
     assert!(acceptance > 0.05 && acceptance < 0.99, "acceptance {acceptance}");
     for (what, rows, expected) in [("φ²", squares, square), ("φφ'", products, product)] {
@@ -224,7 +224,7 @@ fn hmc_and_independence_metropolis_agree_on_a_small_lattice() {
     let lattice = Lattice::new(&[4, 4]).unwrap();
     let (target, pseudofermion) = theory(&[4, 4], 0.4);
     let (model, _store) = trained_flow(&lattice, &target, 12);
-    let flow = IndependenceMetropolis { proposal: model, target };
+    let flow = IndependenceMetropolis::new(model, target);
     let hmc = Hmc::new(pseudofermion, Integrator::Omelyan, 1.5, 6).unwrap();
     let start = noise(13, &[128, 16], 0.4);
     let (a2, ap, acceptance) = two_moments(&flow, start.clone(), 14, 250);
@@ -242,7 +242,7 @@ fn the_stored_weight_is_that_of_the_current_configuration() {
     let lattice = Lattice::new(&[4, 4]).unwrap();
     let (target, _) = theory(&[4, 4], 0.4);
     let (model, _store) = trained_flow(&lattice, &target, 16);
-    let kernel = IndependenceMetropolis { proposal: model, target };
+    let kernel = IndependenceMetropolis::new(model, target);
     let mut rng = Streams::new(17).stream("test", 0);
     let mut state = kernel.init(noise(18, &[16, 16], 0.3), &mut rng).unwrap();
     for _ in 0..20 {
