@@ -6,16 +6,16 @@
 //! ```
 //!
 //! P has half the size of D and entries o_i G_ji k_j + H_ij, so it is filled, not multiplied, and the derivatives with
-//! respect to its diagonals are elementwise products with P⁻¹. One LU decomposition a configuration serves value and
-//! gradient; the composed path in the tests goes through [`crate::log_abs_det`] of an explicit matrix.
+//! respect to its diagonals are elementwise products with P⁻¹: all of P⁻¹ contributes to the diagonal of D⁻¹. One LU
+//! decomposition a configuration serves value and gradient, and the inverse is made only when the gradient is wanted; the
+//! composed path in the tests goes through [`crate::log_abs_det`] of an explicit matrix.
 //!
 //! Shapes: φ `[B, V]`, results `[B]` and `[B, V]`, f64. For one flavour; two degenerate flavours give |det D|².
 
 use crate::{Error, EvenOddYukawa, Result, StaggeredYukawa};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
-use latflow_kernels::with_slice;
+use latflow_kernels::{Determinant, Lu, ScaledMatrix, with_matrix, with_slice};
 use latflow_lattice::{Lattice, Parity};
-use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, DVector};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,8 @@ pub struct DenseYukawa(Arc<Dense>);
 #[derive(Debug)]
 struct Dense {
     full: StaggeredYukawa,
-    hop: DMatrix<f64>,
+    /// The hopping matrix by columns.
+    hop: Vec<f64>,
     even_odd: Option<EvenOdd>,
 }
 
@@ -34,10 +35,8 @@ struct Dense {
 struct EvenOdd {
     kept: Vec<u32>,
     other: Vec<u32>,
-    /// H_ok⁻¹, kept × other.
-    inverse: DMatrix<f64>,
-    /// H_ok, other × kept.
-    hop: DMatrix<f64>,
+    /// P, with rows on the other sublattice and columns on the kept one.
+    family: ScaledMatrix,
     log_abs_det_hop: f64,
 }
 
@@ -59,15 +58,18 @@ impl DenseYukawa {
     /// [`Error::SingularHopping`] when the hopping block has no inverse.
     pub fn even_odd(dirac: &StaggeredYukawa) -> Result<Self> {
         let reduced = EvenOddYukawa::new(dirac, Parity::Even, &Device::Cpu)?;
-        let hop = dense_hop(dirac);
+        let (hop, volume) = (dense_hop(dirac), dirac.lattice().volume());
         let (kept, other) = reduced.sites();
-        let block =
-            DMatrix::from_fn(other.len(), kept.len(), |i, j| hop[(other[i] as usize, kept[j] as usize)]);
+        let inverse = reduced.hop_inverse();
+        let family = ScaledMatrix::new(
+            kept.len(),
+            |i, j| hop[kept[j] as usize * volume + other[i] as usize],
+            |i, j| inverse[(j, i)],
+        );
         let even_odd = Some(EvenOdd {
             kept: kept.to_vec(),
             other: other.to_vec(),
-            inverse: reduced.hop_inverse().clone(),
-            hop: block,
+            family,
             log_abs_det_hop: reduced.log_abs_det_hop(),
         });
         Ok(Self(Arc::new(Dense { full: dirac.clone(), hop, even_odd })))
@@ -118,13 +120,12 @@ impl DenseYukawa {
     pub fn inverse_column(&self, phi: &Tensor, source: usize) -> Result<Vec<f64>> {
         self.check(phi)?;
         let volume = self.lattice().volume();
-        let columns: Vec<Option<DVector<f64>>> =
-            with_slice::<f64, _>(&phi.to_device(&Device::Cpu)?, |phi| {
-                phi.par_chunks_exact(volume).map(|phi| self.0.column(phi, source)).collect()
-            })?;
+        let columns: Vec<Option<Vec<f64>>> = with_slice::<f64, _>(&phi.to_device(&Device::Cpu)?, |phi| {
+            phi.par_chunks_exact(volume).map(|phi| self.0.column(phi, source)).collect()
+        })?;
         let mut out = Vec::with_capacity(phi.elem_count());
         for (configuration, column) in columns.into_iter().enumerate() {
-            out.extend_from_slice(column.ok_or(Error::Singular { configuration })?.as_slice());
+            out.extend(column.ok_or(Error::Singular { configuration })?);
         }
         Ok(out)
     }
@@ -142,9 +143,9 @@ impl DenseYukawa {
     }
 }
 
-fn dense_hop(dirac: &StaggeredYukawa) -> DMatrix<f64> {
-    let v = dirac.lattice().volume();
-    DMatrix::from_row_slice(v, v, &dirac.hop().to_dense())
+fn dense_hop(dirac: &StaggeredYukawa) -> Vec<f64> {
+    let (v, rows) = (dirac.lattice().volume(), dirac.hop().to_dense());
+    (0..v * v).map(|i| rows[i % v * v + i / v]).collect()
 }
 
 impl Dense {
@@ -158,104 +159,67 @@ impl Dense {
     }
 
     fn analyse(&self, phi: &[f64], inverse: bool) -> Analysis {
+        if !phi.iter().all(|p| p.is_finite()) {
+            let inverse_diagonal = inverse.then(|| vec![f64::NAN; phi.len()]);
+            return Analysis { log_abs_det: f64::NAN, inverse_diagonal };
+        }
         match &self.even_odd {
-            None => {
-                let (log_abs_det, inverse) = decompose(self.full_matrix(phi), inverse);
-                Analysis { log_abs_det, inverse_diagonal: inverse.map(|m| m.diagonal().as_slice().to_vec()) }
-            }
+            None => self.with_lu(phi, |lu| {
+                let log_abs_det = lu.determinant().log_abs;
+                let inverse = if inverse { lu.inverse() } else { None };
+                let diagonal = |x: latflow_kernels::Inverse<'_>| {
+                    (0..phi.len()).map(|site| x.column(site)[site]).collect()
+                };
+                Analysis { log_abs_det, inverse_diagonal: inverse.map(diagonal) }
+            }),
             Some(blocks) => {
-                let d: Vec<f64> = phi.iter().map(|p| self.diagonal(*p)).collect();
-                let (log_abs_det, inverse) = decompose(blocks.matrix(&d), inverse);
-                let inverse_diagonal = inverse.map(|n| {
-                    let mut diagonal = vec![0.0; d.len()];
-                    for (i, &o) in blocks.other.iter().enumerate() {
-                        for (j, &k) in blocks.kept.iter().enumerate() {
-                            let w = n[(j, i)] * blocks.inverse[(j, i)];
-                            diagonal[o as usize] += w * d[k as usize];
-                            diagonal[k as usize] += w * d[o as usize];
-                        }
-                    }
-                    diagonal
-                });
-                Analysis { log_abs_det: blocks.log_abs_det_hop + log_abs_det, inverse_diagonal }
+                let diagonal = |sites: &[u32]| -> Vec<f64> {
+                    sites.iter().map(|&s| self.diagonal(phi[s as usize])).collect()
+                };
+                blocks.analyse(&diagonal(&blocks.other), &diagonal(&blocks.kept), inverse)
             }
         }
     }
 
-    fn full_matrix(&self, phi: &[f64]) -> DMatrix<f64> {
-        let mut m = self.hop.clone();
-        for (x, &phi) in phi.iter().enumerate() {
-            m[(x, x)] += self.diagonal(phi);
-        }
-        m
+    /// The decomposition of the full matrix.
+    fn with_lu<R>(&self, phi: &[f64], f: impl FnOnce(Lu<'_>) -> R) -> R {
+        let volume = phi.len();
+        with_matrix(volume, |mut m| {
+            for (x, (hop, &phi)) in self.hop.chunks_exact(volume).zip(phi).enumerate() {
+                let column = m.column_mut(x);
+                column.copy_from_slice(hop);
+                column[x] += self.diagonal(phi);
+            }
+            f(m.decompose())
+        })
     }
 
-    fn column(&self, phi: &[f64], source: usize) -> Option<DVector<f64>> {
-        let mut unit = DVector::zeros(phi.len());
-        unit[source] = 1.0;
-        self.full_matrix(phi).lu().solve(&unit)
+    fn column(&self, phi: &[f64], source: usize) -> Option<Vec<f64>> {
+        let mut column = vec![0.0; phi.len()];
+        column[source] = 1.0;
+        self.with_lu(phi, |lu| lu.solve(&mut column)).map(|()| column)
     }
 }
 
 impl EvenOdd {
-    /// P_ij = o_i G_ji k_j + H_ij, rows on the other sublattice, columns on the kept one.
-    fn matrix(&self, d: &[f64]) -> DMatrix<f64> {
-        let mut m = self.hop.clone();
-        for (j, &k) in self.kept.iter().enumerate() {
-            let k = d[k as usize];
-            for (i, &o) in self.other.iter().enumerate() {
-                m[(i, j)] += d[o as usize] * self.inverse[(j, i)] * k;
-            }
+    /// From D on the two sublattices.
+    fn analyse(&self, other: &[f64], kept: &[f64], inverse: bool) -> Analysis {
+        let log_abs_det = |d: Determinant| self.log_abs_det_hop + d.log_abs;
+        if !inverse {
+            let determinant = self.family.determinant(other, kept);
+            return Analysis { log_abs_det: log_abs_det(determinant), inverse_diagonal: None };
         }
-        m
+        let (mut d_other, mut d_kept) = (vec![0.0; other.len()], vec![0.0; kept.len()]);
+        let determinant = self.family.determinant_and_gradients(other, kept, &mut d_other, &mut d_kept);
+        let regular = determinant.log_abs != f64::NEG_INFINITY;
+        let inverse_diagonal = regular.then(|| {
+            let mut diagonal = vec![0.0; other.len() + kept.len()];
+            let sites = self.other.iter().zip(&d_other).chain(self.kept.iter().zip(&d_kept));
+            sites.for_each(|(&site, &d)| diagonal[site as usize] = d);
+            diagonal
+        });
+        Analysis { log_abs_det: log_abs_det(determinant), inverse_diagonal }
     }
-}
-
-fn decompose(m: DMatrix<f64>, inverse: bool) -> (f64, Option<DMatrix<f64>>) {
-    let n = m.nrows();
-    let lu = m.lu();
-    let packed = lu.lu_internal();
-    let log_abs_det = (0..n).map(|i| packed[(i, i)].abs().ln()).sum();
-    if !inverse || (0..n).any(|i| packed[(i, i)] == 0.0) {
-        return (log_abs_det, None);
-    }
-    let mut x = DMatrix::identity(n, n);
-    lu.p().permute_rows(&mut x);
-    solve_lower(packed.as_view(), &mut x.as_view_mut());
-    solve_upper(packed.as_view(), &mut x.as_view_mut());
-    (log_abs_det, Some(x))
-}
-
-/// Below this size a triangular solve is done row by row.
-const SMALL: usize = 16;
-
-/// b ← L⁻¹ b with the unit lower triangle of `l`, by halves, so that the work is matrix products.
-fn solve_lower(l: DMatrixView<'_, f64>, b: &mut DMatrixViewMut<'_, f64>) {
-    let n = l.nrows();
-    if n <= SMALL {
-        l.solve_lower_triangular_with_diag_mut(b, 1.0);
-        return;
-    }
-    let half = n / 2;
-    let (mut top, mut bottom) = b.rows_range_pair_mut(..half, half..);
-    solve_lower(l.view((0, 0), (half, half)), &mut top.as_view_mut());
-    bottom.gemm(-1.0, &l.view((half, 0), (n - half, half)), &top, 1.0);
-    solve_lower(l.view((half, half), (n - half, n - half)), &mut bottom.as_view_mut());
-}
-
-/// b ← U⁻¹ b with the upper triangle of `u`, which has no zero on its diagonal.
-fn solve_upper(u: DMatrixView<'_, f64>, b: &mut DMatrixViewMut<'_, f64>) {
-    let n = u.nrows();
-    if n <= SMALL {
-        let regular = u.solve_upper_triangular_mut(b);
-        debug_assert!(regular, "the pivots were tested");
-        return;
-    }
-    let half = n / 2;
-    let (mut top, mut bottom) = b.rows_range_pair_mut(..half, half..);
-    solve_upper(u.view((half, half), (n - half, n - half)), &mut bottom.as_view_mut());
-    top.gemm(-1.0, &u.view((0, half), (half, n - half)), &bottom, 1.0);
-    solve_upper(u.view((0, 0), (half, half)), &mut top.as_view_mut());
 }
 
 struct DeterminantOp {

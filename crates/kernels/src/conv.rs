@@ -11,7 +11,7 @@
 pub(crate) mod engine;
 mod gradient;
 mod pack;
-mod scratch;
+pub(crate) mod scratch;
 pub(crate) mod simd;
 mod sums;
 mod tile;

@@ -24,6 +24,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(x: Self::Item) -> Self;
     /// self · b + c
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// c − self · b
+    unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sum(self) -> Self::Item;
 }
@@ -72,6 +74,14 @@ impl<T: Element, const N: usize> Vector for Lanes<T, N> {
     }
 
     #[inline(always)]
+    unsafe fn neg_mul_add(self, b: Self, mut c: Self) -> Self {
+        for i in 0..N {
+            c.0[i] += -self.0[i] * b.0[i];
+        }
+        c
+    }
+
+    #[inline(always)]
     unsafe fn add(self, mut b: Self) -> Self {
         for i in 0..N {
             b.0[i] += self.0[i];
@@ -112,7 +122,7 @@ mod x86 {
 
     macro_rules! vector {
         ($register:ty, $item:ty, $lanes:literal, $registers:literal, $load:ident, $store:ident, $splat:ident, $mul_add:ident,
-         $add:ident, $sum:expr) => {
+         $neg_mul_add:ident, $add:ident, $sum:expr) => {
             impl Vector for $register {
                 type Item = $item;
                 const LANES: usize = $lanes;
@@ -140,6 +150,12 @@ mod x86 {
                 unsafe fn mul_add(self, b: Self, c: Self) -> Self {
                     // SAFETY: as in `splat`.
                     unsafe { $mul_add(self, b, c) }
+                }
+
+                #[inline(always)]
+                unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self {
+                    // SAFETY: as in `splat`.
+                    unsafe { $neg_mul_add(self, b, c) }
                 }
 
                 #[inline(always)]
@@ -185,6 +201,7 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_set1_ps,
         _mm512_fmadd_ps,
+        _mm512_fnmadd_ps,
         _mm512_add_ps,
         _mm512_reduce_add_ps
     );
@@ -197,6 +214,7 @@ mod x86 {
         _mm512_storeu_pd,
         _mm512_set1_pd,
         _mm512_fmadd_pd,
+        _mm512_fnmadd_pd,
         _mm512_add_pd,
         _mm512_reduce_add_pd
     );
@@ -209,6 +227,7 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_set1_ps,
         _mm256_fmadd_ps,
+        _mm256_fnmadd_ps,
         _mm256_add_ps,
         sum_m256
     );
@@ -221,6 +240,7 @@ mod x86 {
         _mm256_storeu_pd,
         _mm256_set1_pd,
         _mm256_fmadd_pd,
+        _mm256_fnmadd_pd,
         _mm256_add_pd,
         sum_m256d
     );
