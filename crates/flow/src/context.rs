@@ -6,7 +6,7 @@
 use crate::{Error, ParamStore, Result};
 use candle_core::Tensor;
 use candle_nn::Module;
-use latflow_kernels::{Activation, ConvNet};
+use latflow_kernels::{Activation, ConvNet, Stencil};
 use latflow_lattice::{Boundary, Lattice};
 use rand_distr::{Distribution as _, StandardNormal};
 
@@ -43,10 +43,25 @@ impl ContextNet {
         outputs: usize,
         shape: &NetShape,
     ) -> Result<Self> {
+        let stencil = lattice.stencil(&vec![shape.kernel; lattice.ndim()], Boundary::Periodic)?;
+        Self::on_stencil(store, name, stencil, inputs, outputs, shape)
+    }
+
+    /// The same on any set of sites with the given gather table, whose taps take the place of the kernel.
+    ///
+    /// # Errors
+    /// When a layer has no channels or the name is taken.
+    pub fn on_stencil(
+        store: &mut ParamStore,
+        name: &str,
+        stencil: Stencil,
+        inputs: usize,
+        outputs: usize,
+        shape: &NetShape,
+    ) -> Result<Self> {
         if shape.hidden.contains(&0) {
             return Err(Error::Parameter { name: "channels", value: 0.0, expected: "at least 1" });
         }
-        let stencil = lattice.stencil(&vec![shape.kernel; lattice.ndim()], Boundary::Periodic)?;
         let mut channels = vec![inputs];
         channels.extend(&shape.hidden);
         channels.push(outputs);

@@ -7,11 +7,14 @@ mod bijection;
 pub mod check;
 mod context;
 mod coupling;
+pub mod decimation;
 mod distribution;
+mod equivariant;
 mod error;
 mod exponential;
 mod params;
 mod pointwise;
+pub mod potential;
 mod prior;
 pub mod train;
 
@@ -19,6 +22,11 @@ pub use bijection::{Bijection, Chain};
 pub use context::{ContextNet, NetShape};
 pub use coupling::AffineCoupling;
 pub use distribution::{Autoregressive, Distribution, FlowModel, Independent, Sample};
+pub use equivariant::{
+    ApNet, ApShape, Architecture, AverageShape, Channels, FieldNetwork, Fields, GroupAverage, LinearFlow,
+    LinearShape, PseudofermionCoupling, RestrictedFlow, ScalarContext, ScalarCoupling, Sites, Squeeze,
+    UpdatePseudofermion, UpdateScalar,
+};
 pub use error::{Error, Result};
 pub use exponential::ExponentialConvolution;
 pub use latflow_kernels::Activation;

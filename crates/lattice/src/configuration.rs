@@ -19,6 +19,12 @@ pub trait Configuration: Clone {
 
     /// The same values without autodiff history.
     fn detach(&self) -> Self;
+
+    /// The same field with every tensor it consists of replaced, in a fixed order.
+    ///
+    /// # Errors
+    /// When `f` fails.
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self>;
 }
 
 /// A configuration space with tangent vectors: `x.exp(0) == x`.
@@ -51,6 +57,10 @@ impl Configuration for Tensor {
     fn detach(&self) -> Self {
         Tensor::detach(self)
     }
+
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        f(self)
+    }
 }
 
 impl Manifold for Tensor {
@@ -78,6 +88,10 @@ impl<A: Configuration, B: Configuration> Configuration for (A, B) {
 
     fn detach(&self) -> Self {
         (self.0.detach(), self.1.detach())
+    }
+
+    fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok((self.0.map(f)?, self.1.map(f)?))
     }
 }
 

@@ -8,4 +8,4 @@ mod trainer;
 pub use adam::Adam;
 pub use clip::Clip;
 pub use schedule::Schedule;
-pub use trainer::{TrainState, TrainStep, Trainer, model_parameters};
+pub use trainer::{Estimator, TrainState, TrainStep, Trainer, model_parameters};
