@@ -139,6 +139,16 @@ fn matrix_times(transposed: &Tensor, v: &Tensor) -> Result<Tensor> {
 }
 
 impl EvenOddOperator {
+    /// The matrices M − 1 = H_ok⁻¹ D_o (H_ok⁻¹)ᵀ D_k, `[B, V/2, V/2]`, and their diagonals `[B, V/2]`.
+    pub(crate) fn excess(&self) -> Result<(Tensor, Tensor)> {
+        let (batch, n) = self.kept.dims2()?;
+        let rows = self.inverse.broadcast_mul(&self.other.unsqueeze(1)?)?;
+        let product = rows.reshape((batch * n, n))?.matmul(&self.inverse_transposed)?;
+        let matrices = product.reshape((batch, n, n))?.broadcast_mul(&self.kept.unsqueeze(1)?)?;
+        let diagonals = (self.other.matmul(&self.inverse_transposed.sqr()?)? * &self.kept)?;
+        Ok((matrices, diagonals))
+    }
+
     fn times(&self, diagonal: &Tensor, v: &Tensor) -> Result<Tensor> {
         Ok(hop(v, Some(diagonal), &self.scale, false)?)
     }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use latflow_fermion::check::{adjoint_defect, linearity_defect};
 use latflow_fermion::{
-    ConjugateGradient, DenseYukawa, Dirac, Error, EvenOddYukawa, LinearOperator, NormalOperator,
+    ConjugateGradient, DenseYukawa, Dirac, Error, EvenOddYukawa, IluYukawa, LinearOperator, NormalOperator,
     StaggeredYukawa, log_abs_det, quadratic_form_of_inverse, stochastic_log_det, to_dense,
 };
 use latflow_lattice::check::max_difference;
@@ -70,10 +70,12 @@ fn adjoints_are_adjoint_and_operators_linear() {
     let odd = EvenOddYukawa::new(&full, Parity::Odd, &CPU).unwrap().bind(&phi).unwrap();
     let bound = full.bind(&phi).unwrap();
     let normal = NormalOperator(even.clone());
-    let rows: [(&str, &dyn LinearOperator, Tensor, Tensor); 4] = [
+    let ilu = IluYukawa::new(EvenOddYukawa::new(&full, Parity::Even, &CPU).unwrap()).bind(&phi).unwrap();
+    let rows: [(&str, &dyn LinearOperator, Tensor, Tensor); 5] = [
         ("full", &bound, v.clone(), w.clone()),
         ("even", &even, half(&v), half(&w)),
         ("odd", &odd, half(&v), half(&w)),
+        ("ilu", &ilu, half(&v), half(&w)),
         ("normal", &normal, half(&v), half(&w)),
     ];
     for (name, operator, v, w) in rows {

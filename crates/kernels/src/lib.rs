@@ -14,6 +14,7 @@ mod net;
 pub mod peak;
 mod site_density;
 mod stencil;
+mod triangular;
 mod tune;
 pub mod window;
 
@@ -27,4 +28,5 @@ pub use lu::{Determinant, Inverse, Lu, Matrix, ScaledMatrix, with_matrix};
 pub use net::{ConvNet, LayerRange};
 pub use site_density::SiteDensity;
 pub use stencil::Stencil;
+pub use triangular::{Triangle, unit_triangular_solve, unit_triangular_solve_composed};
 pub use tune::tune_process;

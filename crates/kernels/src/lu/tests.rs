@@ -116,7 +116,7 @@ fn permutations_have_exact_signs_and_inverses() {
                     sign = -sign;
                 }
             }
-            let scale = |i: usize| if i % 3 == 0 { -2.0 } else { 4.0 };
+            let scale = |i: usize| if i.is_multiple_of(3) { -2.0 } else { 4.0 };
             let m = DMatrix::from_fn(n, n, |i, j| if images[i] == j { scale(j) } else { 0.0 });
             let det = with_lu(level, &m, |lu| lu.determinant());
             let expected: f64 = (0..n).map(|j| scale(j).abs().ln()).sum();
