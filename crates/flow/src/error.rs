@@ -46,6 +46,25 @@ pub enum Error {
         /// Loss or gradient.
         what: &'static str,
     },
+    /// The gradient of a convex potential was not inverted.
+    #[error(
+        "inverse of a convex potential flow: configuration {configuration} has |∇u(z) − x| = {residual:.3e}, wanted {tolerance:.3e}; \
+         allow more Newton steps, or look for parameters that made the potential steep"
+    )]
+    Inversion {
+        /// Index in the batch.
+        configuration: usize,
+        /// |∇u(z) − x| where the iteration stopped.
+        residual: f64,
+        /// What was wanted.
+        tolerance: f64,
+    },
+    /// A Hessian that should be positive is not, to working precision.
+    #[error("the Hessian of configuration {configuration} is not positive to working precision")]
+    NotConvex {
+        /// Index in the batch.
+        configuration: usize,
+    },
     /// The target failed.
     #[error(transparent)]
     Action(#[from] latflow_action::Error),

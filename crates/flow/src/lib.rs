@@ -15,6 +15,7 @@ mod exponential;
 mod params;
 mod pointwise;
 pub mod potential;
+pub mod potential;
 mod prior;
 pub mod train;
 

@@ -69,6 +69,23 @@ impl ParamStore {
         self.vars.iter().map(|(n, v)| Ok((n.clone(), v.as_tensor().detach().copy()?))).collect()
     }
 
+    /// Overwrites one parameter.
+    ///
+    /// # Errors
+    /// When the name is not in the model or the shape differs.
+    pub fn set(&self, name: &str, value: &Tensor) -> Result<()> {
+        match self.vars.get(name) {
+            None => Err(Error::Checkpoint { what: format!("parameter {name} is not in the model") }),
+            Some(var) if var.dims() != value.dims() => {
+                let (expected, got) = (var.dims(), value.dims());
+                Err(Error::Checkpoint {
+                    what: format!("parameter {name}: expected shape {expected:?}, got {got:?}"),
+                })
+            }
+            Some(var) => Ok(var.set(&value.to_dtype(var.dtype())?.to_device(&self.device)?)?),
+        }
+    }
+
     /// Overwrites every parameter.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use latflow_action::{DeterminantAction, Exact, Phi4, Sum};
 use latflow_fermion::{DenseYukawa, StaggeredYukawa};
 use latflow_flow::check::{log_det_defect, round_trip_defect};
+use latflow_flow::potential::{ConvexFlow, ConvexPotential, LogDet, NewtonCg, PotentialShape};
 use latflow_flow::train::{Clip, Schedule, Trainer};
 use latflow_flow::{
     Activation, AffineCoupling, Bijection, Chain, CubicRoot, ExponentialConvolution, FlowModel, Gaussian,
@@ -71,6 +72,21 @@ fn rows() -> Vec<Row> {
             build: |s, l| Box::new(ExponentialConvolution::new(s, "linear", l, 100).unwrap()),
             shift: 1,
             odd: true,
+        },
+        Row {
+            name: "convex potential",
+            build: |s, l| {
+                let shape = PotentialShape {
+                    channels: 4,
+                    nonlinear: 0.5,
+                    quadratic: 0.8,
+                    ..PotentialShape::default()
+                };
+                let potential = ConvexPotential::new(s, "u", l, &shape).unwrap();
+                Box::new(ConvexFlow::new(potential, LogDet::exact(), NewtonCg::default()).unwrap())
+            },
+            shift: 1,
+            odd: false,
         },
         Row {
             name: "chain",
