@@ -36,6 +36,16 @@ pub enum Error {
         /// The shape found.
         got: Vec<usize>,
     },
+    /// A network cannot have the channels or activations asked for.
+    #[error("{what}: expected {expected}, got {got}")]
+    Network {
+        /// Which part.
+        what: &'static str,
+        /// What would do.
+        expected: &'static str,
+        /// What was asked for.
+        got: String,
+    },
     /// Training broke down.
     #[error(
         "step {step}: the {what} is not finite; lower the learning rate or clip the gradient, and resume from the last checkpoint"
