@@ -46,6 +46,14 @@ pub enum Error {
         /// Index in the batch.
         configuration: usize,
     },
+    /// The trace of this order of an expansion has no closed form here.
+    #[error("order {order} of the expanded logarithm: traces are known up to order {largest}")]
+    Order {
+        /// What was asked for.
+        order: usize,
+        /// What there is.
+        largest: usize,
+    },
     /// A parameter is not a finite number.
     #[error("{name} = {value}: expected a finite number")]
     Parameter {

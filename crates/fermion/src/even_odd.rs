@@ -93,6 +93,45 @@ impl EvenOddYukawa {
         self.log_abs_det_hop
     }
 
+    /// m_f + gφ on the kept sites and on the others, `[B, V/2]` each.
+    ///
+    /// # Errors
+    /// When φ does not fit.
+    pub fn diagonals(&self, phi: &Tensor) -> Result<(Tensor, Tensor)> {
+        let diagonal = self.full.diagonal(phi)?;
+        let half = self.kept_sites.len();
+        let pick = |sites: &[u32]| -> Result<Tensor> {
+            let sites = Tensor::from_slice(sites, half, phi.device())?;
+            Ok(diagonal.index_select(&sites, 1)?)
+        };
+        Ok((pick(&self.kept_sites)?, pick(&self.other_sites)?))
+    }
+
+    /// The field that a pseudofermion exerts on the kept sites, to first order in their diagonal:
+    ///
+    /// ```text
+    /// J_x = −∂/∂φ_x [ϕ† (M M†)⁻¹ ϕ]  at D_k = 0    = 2 g Re [ϕ_x* (H_ok⁻¹ D_o H_ok⁻ᵀ ϕ)_x]     on kept sites, 0 elsewhere
+    /// ```
+    ///
+    /// It depends on φ at the other sites alone. φ `[B, V]`, ϕ `[B, 2, V/2]`; J `[B, V]`.
+    ///
+    /// # Errors
+    /// When a field does not fit.
+    pub fn first_order_field(&self, phi: &Tensor, pf: &Tensor) -> Result<Tensor> {
+        let (_, other) = self.diagonals(phi)?;
+        let w = matrix_times(&self.inverse, pf)?.broadcast_mul(&other.unsqueeze(1)?)?;
+        let w = matrix_times(&self.inverse_transposed, &w)?;
+        let kept = ((pf * w)?.sum(1)? * (2.0 * self.full.yukawa()))?;
+        let half = self.kept_sites.len();
+        let mut place = vec![half as u32; 2 * half];
+        for (i, &site) in self.kept_sites.iter().enumerate() {
+            place[site as usize] = i as u32;
+        }
+        let zero = Tensor::zeros((phi.dim(0)?, 1), kept.dtype(), phi.device())?;
+        let place = Tensor::from_vec(place, 2 * half, phi.device())?;
+        Ok(Tensor::cat(&[&kept, &zero], 1)?.index_select(&place, 1)?)
+    }
+
     /// H_ok⁻¹.
     pub(crate) fn hop_inverse(&self) -> &DMatrix<f64> {
         &self.hop_inverse
@@ -108,15 +147,10 @@ impl Dirac for EvenOddYukawa {
     type Operator = EvenOddOperator;
 
     fn bind(&self, phi: &Tensor) -> Result<EvenOddOperator> {
-        let diagonal = self.full.diagonal(phi)?;
-        let half = self.kept_sites.len();
-        let pick = |sites: &[u32]| -> Result<Tensor> {
-            let sites = Tensor::from_slice(sites, half, phi.device())?;
-            Ok(diagonal.index_select(&sites, 1)?)
-        };
+        let (kept, other) = self.diagonals(phi)?;
         Ok(EvenOddOperator {
-            kept: pick(&self.kept_sites)?,
-            other: pick(&self.other_sites)?,
+            kept,
+            other,
             inverse: self.inverse.clone(),
             inverse_transposed: self.inverse_transposed.clone(),
             scale: self.scale.clone(),

@@ -12,9 +12,9 @@ mod distribution;
 mod equivariant;
 mod error;
 mod exponential;
+mod exponential_pseudofermion;
 mod params;
 mod pointwise;
-pub mod potential;
 pub mod potential;
 mod prior;
 pub mod train;
@@ -30,6 +30,7 @@ pub use equivariant::{
 };
 pub use error::{Error, Result};
 pub use exponential::ExponentialConvolution;
+pub use exponential_pseudofermion::ExponentialPseudofermion;
 pub use latflow_kernels::Activation;
 pub use params::ParamStore;
 pub use pointwise::CubicRoot;

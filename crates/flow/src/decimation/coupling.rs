@@ -29,6 +29,18 @@ pub struct LocalPotential {
 }
 
 impl LocalPotential {
+    /// ⟨φ²⟩ of a site on its own.
+    pub(super) fn variance(&self) -> f64 {
+        let weight = |x: f64| (-self.quartic * x.powi(4) - self.quadratic * x * x).exp();
+        let points = (1..4000).map(|i| self.cutoff(0) * f64::from(i) / 4000.0);
+        let (mut norm, mut square) = (0.5 * weight(0.0), 0.0);
+        for x in points {
+            norm += weight(x);
+            square += weight(x) * x * x;
+        }
+        square / norm
+    }
+
     /// The |φ| beyond which the one-site density is below e^{−40} of its maximum, in a field of `neighbours` sites at the
     /// same height.
     fn cutoff(&self, neighbours: usize) -> f64 {

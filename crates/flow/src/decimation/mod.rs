@@ -12,7 +12,9 @@
 //! is a smooth function θ(φ before) of near neighbours *in units of the level's own spacing*: one small network a stage.
 
 mod coupling;
+mod source;
 mod stages;
 
 pub use coupling::{LocalField, LocalPotential, SiteCoupling, SiteShape};
+pub use source::{MeanField, PseudofermionSource};
 pub use stages::{Stage, stages};
