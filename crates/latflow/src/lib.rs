@@ -4,6 +4,7 @@
 
 mod cli;
 pub mod config;
+mod correlators;
 pub mod io;
 mod manifest;
 mod measure;

@@ -4,10 +4,12 @@
 
 use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
+use latflow_flow::decimation::{LocalPotential, SiteCoupling, SiteShape, stages};
 use latflow_flow::{self as flow, Bijection, Chain, FlowModel, Gaussian, NetShape, ParamStore};
 use latflow_lattice::{Lattice, Parity, Streams};
 
 use crate::config::{Activation, Config, Layer, Marginal, Precision, Prior};
+use crate::theory::ScalarTheory;
 
 /// A flow on scalar fields with its parameters.
 pub(crate) struct ScalarFlow {
@@ -23,7 +25,12 @@ pub(crate) struct ScalarFlow {
 ///
 /// # Errors
 /// When a layer does not fit the lattice.
-pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device) -> Result<ScalarFlow> {
+pub(crate) fn marginal_flow(
+    config: &Config,
+    theory: &dyn ScalarTheory,
+    device: &Device,
+) -> Result<ScalarFlow> {
+    let lattice = theory.lattice();
     let Marginal { precision, prior, layers: kinds } = &config.model.marginal;
     let dtype = match precision {
         Precision::F32 => DType::F32,
@@ -32,7 +39,9 @@ pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device)
     let mut parameters = ParamStore::new(Streams::new(config.seed), dtype, device);
     let Prior::Gaussian { sigma } = prior;
     let prior = Gaussian::new(*sigma, lattice.volume(), device)?;
-    let mut builder = Builder { lattice, parameters: &mut parameters, layers: Vec::new(), kinds: Vec::new() };
+    let potential = theory.local_potential();
+    let mut builder =
+        Builder { lattice, potential, parameters: &mut parameters, layers: Vec::new(), kinds: Vec::new() };
     builder.add(kinds)?;
     let (mut layers, name) = (builder.layers, builder.kinds.join(" + "));
     anyhow::ensure!(!layers.is_empty(), "[model.marginal]: a flow needs at least one layer");
@@ -42,6 +51,7 @@ pub(crate) fn marginal_flow(config: &Config, lattice: &Lattice, device: &Device)
 
 struct Builder<'a> {
     lattice: &'a Lattice,
+    potential: LocalPotential,
     parameters: &'a mut ParamStore,
     layers: Vec<Box<dyn Bijection<Tensor>>>,
     kinds: Vec<&'static str>,
@@ -77,6 +87,28 @@ impl Builder<'_> {
                         let name = self.name("affine_coupling");
                         let layer =
                             flow::AffineCoupling::new(self.parameters, &name, self.lattice, active, &shape)?;
+                        self.layers.push(Box::new(layer));
+                    }
+                }
+                Layer::Decimation(config) => {
+                    let name = self.name("decimation");
+                    let net = NetShape {
+                        hidden: config.channels.clone(),
+                        kernel: config.kernel,
+                        activation: latflow_kernels::Activation::Tanh,
+                        final_activation: latflow_kernels::Activation::Identity,
+                    };
+                    for stage in stages(self.lattice)? {
+                        let shape = SiteShape {
+                            // The finest stage is a heat bath: there is nothing left for a network to say.
+                            net: (stage.level > 0 && !net.hidden.is_empty()).then(|| net.clone()),
+                            radius: config.radius,
+                            powers: config.powers,
+                            cells: config.cells,
+                        };
+                        let name = format!("{name}/{}", stage.name);
+                        let (store, lattice) = (&mut *self.parameters, self.lattice);
+                        let layer = SiteCoupling::new(store, &name, lattice, &stage, &shape, self.potential)?;
                         self.layers.push(Box::new(layer));
                     }
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use latflow_observable::{Chains, Summary, ValueError, jackknife, summarize};
+use latflow_observable::{Chains, Summary, ValueError, summarize};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -67,12 +67,21 @@ impl Measured {
 pub(crate) struct Analysis {
     /// By observable.
     pub autocorrelation: BTreeMap<String, Autocorrelation>,
-    /// By name: mean and error of each time slice.
-    pub correlators: BTreeMap<String, Vec<(f64, Option<f64>)>>,
+    /// By name.
+    pub correlators: BTreeMap<String, CorrelatorAnalysis>,
     /// ‖F_F‖/‖F_B‖ by definition of the fermionic force.
     pub force_ratios: BTreeMap<String, f64>,
     /// Everything that only this scheme has.
     pub details: Map<String, Value>,
+}
+
+/// A correlator and the block length of its errors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CorrelatorAnalysis {
+    /// Mean and error of each time slice.
+    pub slices: Vec<(f64, Option<f64>)>,
+    /// Block length in measurements, from the autocorrelation of all slices; `null` when there are too few.
+    pub bin: Option<usize>,
 }
 
 /// τ_int in Markov steps, by both methods, and the block length of the error.
@@ -115,7 +124,8 @@ pub(crate) fn observe(
     Ok(measured)
 }
 
-const CHAINS: &str = "chains";
+/// The folder of chains in a run.
+pub(crate) const CHAINS: &str = "chains";
 
 /// Where a run keeps the chains of an observable.
 pub(crate) fn chain_file(run: &Path, name: &str) -> PathBuf {
@@ -133,45 +143,6 @@ fn from_summary(summary: &Summary, interval: f64) -> (Measured, Autocorrelation)
     };
     let gamma_method = summary.gamma_method.map(|gamma| scaled(gamma.tau_int));
     (measured, Autocorrelation { madras_sokal, gamma_method, bin: Some(summary.bin) })
-}
-
-/// The correlators every scheme measures now and then, in the order of their columns in a series.
-pub(crate) const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
-
-impl Analysis {
-    /// Reads the correlators back from a series: `times` columns each from `first` on, NaN where none was measured.
-    ///
-    /// # Errors
-    /// When a measured number is not finite.
-    pub(crate) fn add_correlators(&mut self, rows: &[Vec<f64>], first: usize, times: usize) -> Result<()> {
-        for (index, name) in CORRELATORS.iter().enumerate() {
-            let start = first + index * times;
-            let present: Vec<Vec<f64>> = rows
-                .iter()
-                .map(|row| row[start..start + times].to_vec())
-                .filter(|row| !row[0].is_nan())
-                .collect();
-            self.correlators.insert((*name).to_owned(), analyse_columns(&present)?);
-        }
-        Ok(())
-    }
-}
-
-/// Mean and blocked error of each column of a series of rows, one row a measurement time.
-///
-/// # Errors
-/// When a measurement is not finite.
-fn analyse_columns(rows: &[Vec<f64>]) -> Result<Vec<(f64, Option<f64>)>> {
-    let columns = rows.first().map_or(0, Vec::len);
-    let mut out = Vec::with_capacity(columns);
-    for column in 0..columns {
-        let chain = Chains::new(vec![rows.iter().map(|row| row[column]).collect()])?;
-        // Rows are averages over many independent chains; blocks of a tenth cover what correlation is left between them.
-        let bin = (rows.len() / 20).max(1);
-        let error = jackknife(&[&chain], bin, |means| means[0]).ok().map(|estimate| estimate.estimate.error);
-        out.push((chain.mean(), error));
-    }
-    Ok(out)
 }
 
 /// `|x|` observables are reported for the ones that average to zero by symmetry.

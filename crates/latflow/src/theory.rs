@@ -9,6 +9,7 @@ use latflow_action::{
     TrainingTarget, force_ratios,
 };
 use latflow_fermion::{ConjugateGradient, DenseYukawa, EvenOddYukawa, StaggeredYukawa};
+use latflow_flow::decimation::LocalPotential;
 use latflow_lattice::{Boundary, Lattice, Parity, Rng};
 use latflow_observable::{FermionCorrelator, Magnetization, Observable, Phi2, TwoPoint};
 use serde_json::{Map, Value, json};
@@ -25,6 +26,9 @@ pub(crate) trait ScalarTheory {
 
     /// The lattice.
     fn lattice(&self) -> &Lattice;
+
+    /// What flows that build on one-site densities start from.
+    fn local_potential(&self) -> LocalPotential;
 
     /// −log of the unnormalised density of φ, exactly.
     fn action(&self) -> BoxedAction;
@@ -194,6 +198,15 @@ impl ScalarTheory for Yukawa {
 
     fn lattice(&self) -> &Lattice {
         self.bosonic.lattice()
+    }
+
+    fn local_potential(&self) -> LocalPotential {
+        // S_B = Σ_x [(m² + 2d) φ_x² + λ φ_x⁴ − 2 Σ_μ φ_x φ_{x+μ}]
+        LocalPotential {
+            quadratic: self.config.m2 + 2.0 * self.lattice().ndim() as f64,
+            quartic: self.config.lambda,
+            hopping: 2.0,
+        }
     }
 
     fn action(&self) -> BoxedAction {

@@ -4,8 +4,8 @@
 //! the zero modes of the free operator, is in [`Needs`].
 
 use super::{
-    AffineCoupling, Config, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior, Sample, Theory,
-    Train, Yukawa,
+    AffineCoupling, Config, Decimation, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior,
+    Sample, Theory, Train, Yukawa,
 };
 
 /// Something that cannot be right.
@@ -204,6 +204,7 @@ fn layers(layers: &[Layer], key: &str, smallest: Option<usize>) -> Checked {
             Layer::ExponentialConvolution(_) => {}
             Layer::CubicRoot(layer) => positive(layer.cubic, &key("cubic_root", "cubic"))?,
             Layer::AffineCoupling(layer) => affine(layer, |name| key("affine_coupling", name), smallest)?,
+            Layer::Decimation(layer) => decimation(layer, |name| key("decimation", name))?,
             Layer::Repeat(layer) => {
                 at_least_one(layer.times as u64, &key("repeat", "times"))?;
                 self::layers(&layer.layers, &key("repeat", "layers"), smallest)?;
@@ -221,6 +222,20 @@ fn affine(layers: &AffineCoupling, key: impl Fn(&str) -> String, smallest: Optio
     let smallest = smallest.unwrap_or(layers.kernel);
     let allowed = format!("1, 3, 5, … up to the smallest extent {smallest}");
     require(layers.kernel <= smallest, &key("kernel"), "does not fit on the lattice", allowed)
+}
+
+fn decimation(layer: &Decimation, key: impl Fn(&str) -> String) -> Checked {
+    let channels = layer.channels.iter().all(|channels| *channels >= 1);
+    require(channels, &key("channels"), "has a layer without channels", "1, 2, 3, … each, or none at all")?;
+    require(layer.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")?;
+    let even = layer.powers >= 4 && layer.powers.is_multiple_of(2);
+    require(
+        even,
+        &key("powers"),
+        "gives a density that cannot be normalised or has no quartic term",
+        "4, 6, 8, …",
+    )?;
+    require(layer.cells >= 8, &key("cells"), "is too coarse to interpolate a density", "8, 9, 10, …")
 }
 
 fn train(train: &Train) -> Checked {
@@ -248,7 +263,6 @@ fn train(train: &Train) -> Checked {
 fn sample(sample: &Sample) -> Checked {
     at_least_one(sample.chains as u64, "sample.chains")?;
     at_least_one(sample.batch as u64, "sample.batch")?;
-    at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
     at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
     require(
         sample.steps > sample.thermalization,

@@ -15,8 +15,9 @@ pub use error::ConfigError;
 pub use load::{from_text, load};
 pub use overrides::Override;
 pub use sections::{
-    Activation, AffineCoupling, Clip, FermionBoundary, FermionTreatment, Gradient, Hmc, Integrator,
-    LatticeSection, Layer, Marginal, Model, Precision, Prior, Repeat, Sample, Theory, Train, Yukawa,
+    Activation, AffineCoupling, Clip, Decimation, Estimator, FermionBoundary, FermionTreatment, Gradient,
+    Hmc, Integrator, LatticeSection, Layer, Marginal, Model, Precision, Prior, Repeat, Sample, Theory, Train,
+    Yukawa,
 };
 
 use serde::{Deserialize, Serialize};

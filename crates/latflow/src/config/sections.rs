@@ -196,8 +196,32 @@ pub enum Layer {
     CubicRoot(CubicRoot),
     /// Affine couplings on alternating checkerboards [YUK Sec. IV B 3].
     AffineCoupling(AffineCoupling),
+    /// The lattice filled from coarse to fine by one-dimensional Boltzmann densities; a prior of σ = √2 fits it.
+    Decimation(Decimation),
     /// The same sequence of kinds several times, each time with parameters of its own.
     Repeat(Repeat),
+}
+
+/// `decimation`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decimation {
+    /// Channels of the hidden convolutions of each stage's network; none leaves the linear field alone.
+    pub channels: Vec<usize>,
+    /// Extent of the convolution kernel in units of the stage's spacing, odd.
+    pub kernel: usize,
+    /// Largest displacement of the linear field in each direction.
+    pub radius: usize,
+    /// Largest power of φ in the exponent of the site's density; even.
+    pub powers: u32,
+    /// Cells of the grid on which the densities are interpolated.
+    pub cells: usize,
+}
+
+impl Default for Decimation {
+    fn default() -> Self {
+        Self { channels: vec![16, 16], kernel: 3, radius: 8, powers: 6, cells: 96 }
+    }
 }
 
 /// `exponential_convolution`
@@ -283,6 +307,8 @@ pub struct Train {
     pub clip: Clip,
     /// How the determinant enters the gradient.
     pub gradient: Gradient,
+    /// The form of the gradient of the flow.
+    pub estimator: Estimator,
     /// Relative residual of the conjugate gradient of the stochastic estimator.
     pub solver_tolerance: f64,
     /// Iterations of that conjugate gradient before it gives up.
@@ -301,6 +327,7 @@ impl Default for Train {
             lr: vec![(0, 1e-3)],
             clip: Clip::default(),
             gradient: Gradient::Determinant,
+            estimator: Estimator::Total,
             solver_tolerance: 1e-6,
             solver_iterations: 1000,
             log_every: 10,
@@ -333,6 +360,16 @@ pub enum Gradient {
     Determinant,
     /// Estimated with one noise vector a sample [YUK (C2)].
     Stochastic,
+}
+
+/// `estimator`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Estimator {
+    /// The total derivative of log q + S.
+    Total,
+    /// Through the samples alone: its noise vanishes as the flow becomes perfect, at the cost of an inverse pass.
+    Path,
 }
 
 /// `[sample]`

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! acceptance probability, ⟨e^{−ΔH}⟩, one number a chain and observable, then what is measured more rarely, NaN elsewhere:
-//! the correlators and the force norms, averaged over the chains
+//! the correlators, and the force norms averaged over the chains
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,16 +19,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
 use crate::config::{self, Config, FermionTreatment};
+use crate::correlators::{CORRELATORS_EVERY, CorrelatorColumns};
 use crate::io::{Series, Snapshot};
-use crate::results::{Analysis, CORRELATORS, Results, RunResult, observe, reported_name};
+use crate::results::{Analysis, Results, RunResult, observe, reported_name};
 use crate::run::{Outcome, RunDirectory, Step, Task, drive};
 use crate::session::{self, Session};
 use crate::theory::{HmcTarget, ScalarTheory, theory};
 
 /// Width of the random start, close to the fluctuations of the theories of interest.
 const START: f64 = 0.3;
-/// Measurements between two of the correlators.
-const CORRELATORS_EVERY: u64 = 10;
 /// Measurements of the force norms in a run.
 const FORCE_MEASUREMENTS: u64 = 8;
 /// Acceptance and ⟨e^{−ΔH}⟩.
@@ -96,18 +95,21 @@ impl HmcTask {
         measured.is_multiple_of(self.config.measure_every).then(|| measured / self.config.measure_every - 1)
     }
 
+    fn correlators(&self) -> CorrelatorColumns {
+        CorrelatorColumns::new(self.config.chains, self.theory.lattice().time_extent())
+    }
+
     fn row(&mut self, k: u64, acceptance: f64, exponential: f64) -> Result<Vec<f64>> {
         let mut row = vec![acceptance, exponential];
         let evaluation = self.theory.evaluate(&self.phi)?;
         row.extend(evaluation.observables.iter().flatten());
-        let times = self.theory.lattice().time_extent();
-        if k.is_multiple_of(CORRELATORS_EVERY) {
-            for (_, correlator) in self.theory.correlators(&self.phi)? {
-                row.extend(mean_rows(&correlator));
-            }
+        let correlators = self.correlators();
+        let interval = CORRELATORS_EVERY.div_ceil(self.config.measure_every);
+        row.extend(if k.is_multiple_of(interval) {
+            correlators.measure(self.theory.as_ref(), &self.phi)?
         } else {
-            row.extend(std::iter::repeat_n(f64::NAN, CORRELATORS.len() * times));
-        }
+            correlators.absent()
+        });
         let measurements = self.config.trajectories / self.config.measure_every;
         if self.config.fermions != FermionTreatment::None
             && k.is_multiple_of(measurements.div_ceil(FORCE_MEASUREMENTS))
@@ -122,11 +124,6 @@ impl HmcTask {
 }
 
 const FORCES: [&str; 4] = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
-
-fn mean_rows(rows: &[Vec<f64>]) -> Vec<f64> {
-    let n = rows.len() as f64;
-    (0..rows[0].len()).map(|t| rows.iter().map(|row| row[t]).sum::<f64>() / n).collect()
-}
 
 /// A trajectory that ran away into a region where the solver does not converge is a rejection of all chains. That is exact:
 /// the reversed trajectory meets the same fields, so it fails too.
@@ -269,9 +266,9 @@ pub(super) fn work(run: &RunDirectory, session: &Session) -> Result<Outcome> {
 
 fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
     let names = task.theory.observables();
-    let (chains, times) = (task.config.chains, task.theory.lattice().time_extent());
+    let (chains, correlators) = (task.config.chains, task.correlators());
     let observed = LEADING + names.len() * chains;
-    let columns = observed + CORRELATORS.len() * times + FORCES.len();
+    let columns = observed + correlators.width() + FORCES.len();
     let rows = Series::read_rows(&run.series(), columns)?;
     let interval = task.config.measure_every as f64;
     let mut analysis = Analysis::default();
@@ -287,7 +284,7 @@ fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResul
         let measured = observe(run, &name, &series, interval, &mut analysis)?;
         observables.insert(name, measured);
     }
-    analysis.add_correlators(&rows, observed, times)?;
+    correlators.analyse(run, &rows, observed, &mut analysis)?;
     let forces: Vec<&[f64]> =
         rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
     let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();

@@ -1,7 +1,7 @@
 //! The φ-marginal scheme: independence Metropolis with the exact determinant [YUK (15)], and reweighting of the same samples.
 //!
 //! Each row of the series is one Markov step: for every chain the proposal's log weight, its observables and whether it was
-//! accepted, then the correlators of the chains' fields averaged over the chains, NaN where they were not measured. The
+//! accepted, then the correlators of the chains' fields averaged in groups, NaN where they were not measured. The
 //! chains follow from the proposals and the decisions; step 0 is where they start.
 
 use std::collections::BTreeMap;
@@ -18,15 +18,13 @@ use serde_json::{Map, Value, json};
 
 use super::train::MODEL;
 use crate::config::{Config, Needs, load};
+use crate::correlators::{CORRELATORS_EVERY, CorrelatorColumns};
 use crate::io::{Series, Snapshot, read};
 use crate::model::{ScalarFlow, marginal_flow};
-use crate::results::{Analysis, CORRELATORS, Results, RunResult, observe, reported_name};
+use crate::results::{Analysis, Results, RunResult, observe, reported_name};
 use crate::run::{Outcome, RunDirectory, Step, Task, drive};
 use crate::session::{self, Session};
 use crate::theory::{ScalarTheory, theory};
-
-/// Steps between two measurements of the correlators.
-const CORRELATORS_EVERY: u64 = 50;
 
 /// One configuration of a chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +53,7 @@ impl SampleTask {
     fn new(config: &Config, model: &Path) -> Result<Self> {
         let device = session::device(&config.device)?;
         let theory = theory(config, &device)?;
-        let flow = marginal_flow(config, theory.lattice(), &device)?;
+        let flow = marginal_flow(config, &*theory, &device)?;
         let tensors = candle_core::safetensors::load_buffer(&read(model)?, &device)
             .with_context(|| format!("{} is not a safetensors file", model.display()))?;
         flow.parameters
@@ -74,8 +72,11 @@ impl SampleTask {
 
     fn columns(&self) -> (usize, usize) {
         let chain = self.theory.observables().len() + 2;
-        let correlators = CORRELATORS.len() * self.theory.lattice().time_extent();
-        (chain, chain * self.config.sample.chains + correlators)
+        (chain, chain * self.config.sample.chains + self.correlator_columns().width())
+    }
+
+    fn correlator_columns(&self) -> CorrelatorColumns {
+        CorrelatorColumns::new(self.config.sample.chains, self.theory.lattice().time_extent())
     }
 
     /// One Markov step of every chain with given proposals; its row.
@@ -117,16 +118,11 @@ impl SampleTask {
         if step <= sample.thermalization
             || !(step - sample.thermalization - 1).is_multiple_of(CORRELATORS_EVERY)
         {
-            return Ok(vec![f64::NAN; CORRELATORS.len() * self.theory.lattice().time_extent()]);
+            return Ok(self.correlator_columns().absent());
         }
         let flat: Vec<f64> = self.state.data.iter().flat_map(|sample| sample.phi.iter().copied()).collect();
         let phi = Tensor::from_vec(flat, (sample.chains, self.theory.lattice().volume()), &self.device)?;
-        let n = sample.chains as f64;
-        let correlators = self.theory.correlators(&phi)?;
-        let means = correlators.iter().flat_map(|(_, rows)| {
-            (0..rows[0].len()).map(move |t| rows.iter().map(|row| row[t]).sum::<f64>() / n)
-        });
-        Ok(means.collect())
+        self.correlator_columns().measure(self.theory.as_ref(), &phi)
     }
 }
 
@@ -269,8 +265,7 @@ fn results(task: &SampleTask, run: &RunDirectory, seconds: f64) -> Result<(RunRe
         let measured = observe(run, &name, &series, 1.0, &mut analysis)?;
         observables.insert(name, measured);
     }
-    let times = task.theory.lattice().time_extent();
-    analysis.add_correlators(&rows, width * chains, times)?;
+    task.correlator_columns().analyse(run, &rows, width * chains, &mut analysis)?;
     // The start of a chain is not a decision.
     let measured = &rows[first.max(1).min(rows.len())..];
     let accepted: f64 = measured.iter().flat_map(|row| (0..chains).map(|c| row[(c + 1) * width - 1])).sum();

@@ -8,12 +8,12 @@ use candle_core::{DType, Tensor};
 use latflow_action::Action;
 use latflow_fermion::ConjugateGradient;
 use latflow_flow::Distribution;
-use latflow_flow::train::{Clip, Schedule, TrainState, Trainer};
+use latflow_flow::train::{Clip, Estimator, Schedule, TrainState, Trainer};
 use latflow_lattice::Streams;
 use latflow_observable::LogWeights;
 use serde_json::{Map, json};
 
-use crate::config::{Config, Gradient};
+use crate::config::{self, Config, Gradient};
 use crate::io::{Snapshot, write_atomically};
 use crate::model::{ScalarFlow, marginal_flow};
 use crate::results::{Analysis, Results, RunResult};
@@ -41,14 +41,19 @@ impl TrainTask {
     fn new(config: &Config) -> Result<Self> {
         let device = session::device(&config.device)?;
         let theory = theory(config, &device)?;
-        let flow = marginal_flow(config, theory.lattice(), &device)?;
+        let flow = marginal_flow(config, &*theory, &device)?;
         let train = &config.train;
         let solver =
             ConjugateGradient { tolerance: train.solver_tolerance, max_iterations: train.solver_iterations };
         let target = theory.training_target(train.gradient, solver);
         let clip = Clip { value: train.clip.value, norm: train.clip.norm };
         let streams = Streams::new(config.seed);
-        let trainer = Trainer::new(&flow.parameters, Schedule::new(&train.lr)?, clip, train.batch, streams)?;
+        let estimator = match train.estimator {
+            config::Estimator::Total => Estimator::Total,
+            config::Estimator::Path => Estimator::Path,
+        };
+        let trainer = Trainer::new(&flow.parameters, Schedule::new(&train.lr)?, clip, train.batch, streams)?
+            .with_estimator(estimator);
         Ok(Self { config: config.clone(), theory, flow, target, trainer })
     }
 
