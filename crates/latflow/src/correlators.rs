@@ -10,12 +10,14 @@
 //! Groups are independent of each other like the chains they are made of, and as correlated in time; blocks are cut in
 //! each of them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use candle_core::Tensor;
 use latflow_observable::{Chains, default_bin, jackknife};
 
 use crate::io::{NpyArray, create_folder, read_npy, write_npy};
-use crate::results::{Analysis, CHAINS, CorrelatorAnalysis, chain_file};
+use crate::results::{Analysis, CHAINS, chain_file};
 use crate::run::RunDirectory;
 use crate::theory::ScalarTheory;
 
@@ -63,9 +65,7 @@ impl CorrelatorColumns {
                 anyhow::ensure!(*name == expected, "correlator {name}: expected {expected}");
                 let size = chains.len() / self.groups;
                 let members = &chains[group * size..(group + 1) * size];
-                row.extend(
-                    (0..self.times).map(|t| members.iter().map(|c| c[t]).sum::<f64>() / size as f64),
-                );
+                row.extend((0..self.times).map(|t| members.iter().map(|c| c[t]).sum::<f64>() / size as f64));
             }
         }
         Ok(row)
@@ -94,7 +94,8 @@ impl CorrelatorColumns {
         create_folder(&run.path(CHAINS))?;
         for (index, name) in CORRELATORS.iter().enumerate() {
             let column = |group: usize| (group * CORRELATORS.len() + index) * self.times;
-            let slices = |columns: &&[f64], group| columns[column(group)..column(group) + self.times].to_vec();
+            let slices =
+                |columns: &&[f64], group| columns[column(group)..column(group) + self.times].to_vec();
             let data = (0..self.groups).flat_map(|g| present.iter().flat_map(move |row| slices(row, g)));
             let shape = vec![self.groups, present.len(), self.times];
             let array = NpyArray { shape, data: data.collect() };
@@ -106,7 +107,8 @@ impl CorrelatorColumns {
                 (series.mean(), error.map(|estimate| estimate.estimate.error))
             };
             let slices = series.iter().map(slice).collect();
-            analysis.correlators.insert((*name).to_owned(), CorrelatorAnalysis { slices, bin });
+            analysis.correlators.insert((*name).to_owned(), slices);
+            analysis.correlator_bins.extend(bin.map(|bin| ((*name).to_owned(), bin)));
         }
         Ok(())
     }
@@ -116,7 +118,7 @@ impl CorrelatorColumns {
 ///
 /// # Errors
 /// When the file is not there or is not such an array.
-pub(crate) fn read_correlator(run: &std::path::Path, name: &str) -> Result<Vec<Chains>> {
+pub(crate) fn read_correlator(run: &Path, name: &str) -> Result<Vec<Chains>> {
     let file = chain_file(run, name);
     time_slices(&read_npy(&file, None)?).with_context(|| file.display().to_string())
 }

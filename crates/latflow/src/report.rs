@@ -167,7 +167,7 @@ fn rows(coupling: &Coupling<'_>) -> Vec<[String; 6]> {
         rows.push([label.into(), cell(paper), cell(hmc), cell(flow), NONE.into(), NONE.into()]);
     };
     let percent = |x: f64| format!("{:.1} %", 100.0 * x);
-    let f = p.marginal;
+    let f = &p.flows[0];
     let paper = |text: &str| same_lattice.then(|| format!("{text} (flow)"));
     let acceptance = |run: Option<&Finished>| run.and_then(|run| run.result.acceptance).map(percent);
     plain("acceptance", paper(&format!("{:.0} %", 100.0 * f.acceptance)), acceptance(hmc), acceptance(flow));
@@ -206,7 +206,7 @@ fn rows(coupling: &Coupling<'_>) -> Vec<[String; 6]> {
     plain("time per independent configuration (2 τ_int of |M|)", None, independent(hmc), independent(flow));
     plain("training time", None, None, seconds(coupling.train.as_ref()));
     let samples = coupling.train.as_ref().map(|run| format!("{:.3e}", run.result.training_samples as f64));
-    plain("training samples", paper(&format!("{:.3e}", f.training_samples)), None, samples);
+    plain("training samples", paper(&format!("{:.3e}", f.training_samples())), None, samples);
     // What none of our runs says anything about is left out.
     rows.retain(|row| row[2] != NONE || row[3] != NONE);
     rows

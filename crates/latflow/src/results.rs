@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use latflow_observable::{Chains, Summary, ValueError, summarize};
+use latflow_observable::{Chains, LogWeights, Summary, ValueError, jackknife, summarize};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::io::{NpyArray, create_folder, write_npy};
 use crate::run::RunDirectory;
@@ -67,21 +67,40 @@ impl Measured {
 pub(crate) struct Analysis {
     /// By observable.
     pub autocorrelation: BTreeMap<String, Autocorrelation>,
-    /// By name.
-    pub correlators: BTreeMap<String, CorrelatorAnalysis>,
+    /// By name: mean and error of each time slice.
+    pub correlators: BTreeMap<String, Vec<(f64, Option<f64>)>>,
+    /// By name: block length of these errors in measurements, from the autocorrelation of all slices.
+    #[serde(default)]
+    pub correlator_bins: BTreeMap<String, usize>,
     /// ‖F_F‖/‖F_B‖ by definition of the fermionic force.
     pub force_ratios: BTreeMap<String, f64>,
     /// Everything that only this scheme has.
     pub details: Map<String, Value>,
 }
 
-/// A correlator and the block length of its errors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CorrelatorAnalysis {
-    /// Mean and error of each time slice.
-    pub slices: Vec<(f64, Option<f64>)>,
-    /// Block length in measurements, from the autocorrelation of all slices; `null` when there are too few.
-    pub bin: Option<usize>,
+impl Analysis {
+    /// What the weights of independent draws say about a flow beside ESS: log Z and Var(log w)/V with their errors, and how
+    /// much of an estimate rests on one draw. Var(log w)/V is the quality that does not depend on the lattice.
+    ///
+    /// # Errors
+    /// When there are fewer than two draws or a weight vanishes.
+    pub(crate) fn add_weights(&mut self, log_weights: &[f64], volume: usize) -> Result<()> {
+        let weights = LogWeights::new(log_weights)?;
+        let log_z = weights.log_z()?;
+        let n = log_weights.len() as f64;
+        let mean = log_weights.iter().sum::<f64>() / n;
+        let series = Chains::new(vec![log_weights.iter().map(|w| w - mean).collect()])?;
+        let squares = series.map(|w| w * w)?;
+        let variance = |means: &[f64]| (means[1] - means[0] * means[0]) * n / (n - 1.0) / volume as f64;
+        // Blocks of draws, so that a run of millions of them costs no more than one of thousands.
+        let bin = (log_weights.len() / 1000).max(1);
+        let variance = jackknife(&[&series, &squares], bin, variance)?.estimate;
+        let details = &mut self.details;
+        details.insert("log_z".into(), json!([log_z.value, log_z.error]));
+        details.insert("log_weight_variance_per_site".into(), json!([variance.value, variance.error]));
+        details.insert("largest_weight_share".into(), json!(weights.largest_share()));
+        Ok(())
+    }
 }
 
 /// τ_int in Markov steps, by both methods, and the block length of the error.

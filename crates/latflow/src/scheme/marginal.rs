@@ -270,10 +270,8 @@ fn results(task: &SampleTask, run: &RunDirectory, seconds: f64) -> Result<(RunRe
     let measured = &rows[first.max(1).min(rows.len())..];
     let accepted: f64 = measured.iter().flat_map(|row| (0..chains).map(|c| row[(c + 1) * width - 1])).sum();
     let acceptance = (!measured.is_empty()).then(|| accepted / (measured.len() * chains) as f64);
-    let log_z = weights.log_z()?;
+    analysis.add_weights(&log_weights, task.theory.lattice().volume())?;
     let details = &mut analysis.details;
-    details.insert("log_z".into(), json!([log_z.value, log_z.error]));
-    details.insert("largest_weight_share".into(), json!(weights.largest_share()));
     details.insert("reweighted".into(), Value::Object(reweighted));
     details.insert("seconds_per_proposal".into(), json!(seconds / log_weights.len() as f64));
     let independent = |tau: f64| 2.0 * tau * seconds / log_weights.len() as f64;
