@@ -137,3 +137,27 @@ pub(super) fn multiplied(fields: Channels) -> Channels {
     let products = if periodic > 0 { antiperiodic } else { 0 };
     Channels { periodic: periodic + antiperiodic, antiperiodic: antiperiodic + products }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, activate_and_multiply};
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn the_odd_activation_has_slope_one_at_zero() {
+        let x = [-3.0, -0.5, 0.0, 1e-9, 2.0];
+        let var = Var::new(&[[x]], &Device::Cpu).unwrap().transpose(1, 2).unwrap();
+        let var = Var::from_tensor(&var.contiguous().unwrap()).unwrap();
+        let fields = Fields { periodic: None, antiperiodic: Some(var.as_tensor().clone()) };
+        let out = activate_and_multiply(&fields, 0.1).unwrap();
+        let (abs, odd) = (out.periodic.unwrap(), out.antiperiodic.unwrap());
+        let slope = odd.sum_all().unwrap().backward().unwrap().get(&var).unwrap().clone();
+        let list = |t: candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let (abs, odd, slope) = (list(abs), list(odd), list(slope));
+        for (i, x) in x.into_iter().enumerate() {
+            let expected = f64::signum(x) * x.abs().ln_1p();
+            assert!((odd[i] - expected).abs() < 1e-15 && (abs[i] - expected.abs()).abs() < 1e-15);
+            assert!((slope[i] - 1.0 / (1.0 + x.abs())).abs() < 1e-15, "slope {} at {x}", slope[i]);
+        }
+    }
+}
