@@ -5,8 +5,8 @@ use latflow_action::{
     Action, DeterminantAction, Error, HeatBath, Phi4, Pseudofermion, TrainingTarget, action_and_force,
 };
 use latflow_fermion::{
-    ConjugateGradient, DenseYukawa, Dirac, EvenOddYukawa, LinearOperator, NormalOperator, StaggeredYukawa,
-    log_abs_det, to_dense,
+    ConjugateGradient, DenseYukawa, Dirac, EvenOddYukawa, IluYukawa, LinearOperator, NormalOperator,
+    StaggeredYukawa, log_abs_det, to_dense,
 };
 use latflow_lattice::check::max_difference;
 use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor, sum_per_configuration};
@@ -95,7 +95,7 @@ fn joint_and_conditional_action_are_the_same_theory() {
 
 #[test]
 fn the_integral_over_the_pseudofermion_is_the_determinant() {
-    // ∫dϕ e^{−S_PF} = π^N det DD†, for either operator the same function of φ up to the constant it reports.
+    // ∫dϕ e^{−S_PF} = π^N det DD†, for every operator the same function of φ up to the constant it reports.
     fn defect<D: Dirac>(theory: &Pseudofermion<Phi4, D>, phi: &Tensor, action: &Tensor) -> f64 {
         let n = theory.dirac.components();
         let operator: &dyn LinearOperator = &theory.dirac.bind(phi).unwrap();
@@ -105,10 +105,12 @@ fn the_integral_over_the_pseudofermion_is_the_determinant() {
         max_difference(&integral, &reported).unwrap()
     }
     let (full, even_odd) = theories();
+    let ilu = Pseudofermion::new(even_odd.bosonic.clone(), IluYukawa::new(even_odd.dirac.clone()), TIGHT);
     let phi = noise(9, &[3, 24]);
     let action = DeterminantAction(DenseYukawa::full(&full.dirac)).action(&phi).unwrap();
     assert!(defect(&full, &phi, &action) < 1e-11);
     assert!(defect(&even_odd, &phi, &action) < 1e-11);
+    assert!(defect(&ilu, &phi, &action) < 1e-11);
     // The constant is not zero here, so that the test would see it missing.
     assert!(even_odd.dirac.log_abs_det_constant().abs() > 0.1);
 }

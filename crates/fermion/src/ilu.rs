@@ -60,6 +60,10 @@ impl Dirac for IluYukawa {
     fn components(&self) -> usize {
         self.0.components()
     }
+
+    fn log_abs_det_constant(&self) -> f64 {
+        self.0.log_abs_det_constant()
+    }
 }
 
 impl IluOperator {

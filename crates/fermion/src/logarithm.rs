@@ -67,9 +67,8 @@ impl FullExpansion {
     pub fn new(dirac: &StaggeredYukawa, device: &Device) -> Result<Self> {
         let v = dirac.lattice().volume();
         let dense = dirac.hop().to_dense();
-        let free = DMatrix::from_fn(v, v, |i, j| {
-            dense[i * v + j] + if i == j { dirac.fermion_mass() } else { 0.0 }
-        });
+        let free =
+            DMatrix::from_fn(v, v, |i, j| dense[i * v + j] + if i == j { dirac.fermion_mass() } else { 0.0 });
         let lu = free.clone().lu();
         let pivots: Vec<f64> = (0..v).map(|i| lu.lu_internal()[(i, i)].abs()).collect();
         let pivot = pivots.iter().copied().fold(f64::INFINITY, f64::min);
@@ -108,6 +107,10 @@ impl Dirac for FullExpansion {
 
     fn components(&self) -> usize {
         self.dirac.components()
+    }
+
+    fn log_abs_det_constant(&self) -> f64 {
+        self.dirac.log_abs_det_constant()
     }
 }
 
@@ -175,6 +178,10 @@ impl Dirac for EvenOddExpansion {
 
     fn components(&self) -> usize {
         self.dirac.components()
+    }
+
+    fn log_abs_det_constant(&self) -> f64 {
+        self.dirac.log_abs_det_constant()
     }
 }
 

@@ -36,10 +36,8 @@ pub trait Dirac {
     fn components(&self) -> usize;
 
     /// c = log |det D_theory| − log |det D(φ)|: the φ-independent factor that preconditioning has taken out of the operator;
-    /// 0 for the operator of the theory itself.
-    fn log_abs_det_constant(&self) -> f64 {
-        0.0
-    }
+    /// 0 for the operator of the theory itself. Without it log Z would depend on the preconditioning.
+    fn log_abs_det_constant(&self) -> f64;
 
     /// Shape of a batch of vectors: `[B, 2, N]`.
     fn vector_shape(&self, batch: usize) -> [usize; 3] {

@@ -110,6 +110,10 @@ impl Dirac for StaggeredYukawa {
     fn components(&self) -> usize {
         self.lattice.volume()
     }
+
+    fn log_abs_det_constant(&self) -> f64 {
+        0.0
+    }
 }
 
 impl LinearOperator for StaggeredOperator {
