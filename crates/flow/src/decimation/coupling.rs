@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! φ_x ~ q(·|θ(x)) for active x,    log q(φ|θ) = Σ_n θ_n φ^n − log z(θ),   n = 1 … N
-//! θ_n(x) = base_n + δ_{n1} [ Σ_y κ(x − y) φ_y + J(x) ] + network_n(x)       y: sites filled before
+//! θ_n(x) = base_n [n even] + δ_{n1} [ Σ_y κ(x − y) φ_y + J(x) ] + network_n(x)       y: sites filled before
 //! log |det| = Σ_active [ log N(z_x) − log q(φ_x|θ) ],   z ~ N(0, 1)
 //! ```
 //!
@@ -126,9 +126,10 @@ impl SiteCoupling {
         }
         let powers: Vec<u32> = (1..=shape.powers).collect();
         let density = SiteDensity::new(potential.cutoff(2 * lattice.ndim()), shape.cells, &powers)?;
-        let base = store.create(&format!("{name}/base"), &[powers.len()], |_| {
-            let mut base = vec![0.0; powers.len()];
-            (base[1], base[3]) = (-potential.quadratic, -potential.quartic);
+        // Even powers only: a constant odd one would break φ → −φ.
+        let base = store.create(&format!("{name}/base"), &[powers.len() / 2], |_| {
+            let mut base = vec![0.0; powers.len() / 2];
+            (base[0], base[1]) = (-potential.quadratic, -potential.quartic);
             base
         })?;
         let device = store.device().clone();
@@ -183,7 +184,9 @@ impl SiteCoupling {
         let (batch, active) = (x.dim(0)?, self.active.dim(0)?);
         let visible = x.index_select(&self.sublattice, 1)?.broadcast_mul(&self.visible)?;
         let n = self.powers as usize;
-        let mut theta = self.base.to_dtype(DType::F64)?.broadcast_as((batch, active, n))?;
+        let even = self.base.to_dtype(DType::F64)?.unsqueeze(1)?;
+        let base = Tensor::cat(&[&even.zeros_like()?, &even], 1)?.flatten_all()?;
+        let mut theta = base.broadcast_as((batch, active, n))?;
         if let Some(net) = &self.net {
             let both = Tensor::cat(&[&visible, &visible.neg()?], 0)?.unsqueeze(2)?;
             let out = net.forward(&both)?.to_dtype(DType::F64)?.index_select(&self.active_positions, 1)?;
