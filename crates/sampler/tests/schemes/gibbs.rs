@@ -11,8 +11,8 @@ fn the_gibbs_scheme_is_exact() {
     let start = || noise(1, &[400, 2], 0.5);
     let fields = |phi: &Tensor| (phi.clone(), None);
     let runs = [
-        ("full", run(&GibbsFlow::new(scalar_conditional(), full), start(), fields, 800, 2)),
-        ("even/odd", run(&GibbsFlow::new(scalar_conditional(), even_odd), start(), fields, 800, 3)),
+        ("full", run(&GibbsFlow::new(scalar_conditional(), full), start(), fields, 1600, 2)),
+        ("even/odd", run(&GibbsFlow::new(scalar_conditional(), even_odd), start(), fields, 1600, 3)),
     ];
     for (name, run) in runs {
         run.agrees(name, &exact);

@@ -30,7 +30,7 @@ fn hmc_and_langevin_in_the_prior_space_are_exact() {
     assert_eq!((langevin.steps(), langevin.forces()), (1, 2));
     let runs = [
         ("HMC", run(&hmc, start(), fields, 300, 2)),
-        ("HMC with pseudofermions", run(&stochastic, start(), fields, 300, 3)),
+        ("HMC with pseudofermions", run(&stochastic, start(), fields, 600, 3)),
         ("Langevin", run(&langevin, start(), fields, 1200, 4)),
     ];
     for (name, run) in runs {

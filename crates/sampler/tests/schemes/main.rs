@@ -208,7 +208,7 @@ fn pseudofermion_conditional(components: usize) -> FlowModel<Gaussian, Affine> {
 
 /// q(φ|ϕ): leans where p(φ|ϕ) does not.
 fn scalar_conditional() -> FlowModel<Gaussian, Affine> {
-    FlowModel { prior: Gaussian::new(0.9, 2, &CPU).unwrap(), flow: Affine { scale: 0.3, shift: 0.4 } }
+    FlowModel { prior: Gaussian::new(0.9, 2, &CPU).unwrap(), flow: Affine { scale: 0.5, shift: 0.6 } }
 }
 
 /// (ζ, χ) → (φ, ϕ): χ is stretched by ζ, then ζ by the new ϕ. Neither factor is a density on its own.

@@ -18,7 +18,7 @@ fn chains<Q: Distribution<Pair>>(proposal: Q, seed: u64) -> Run {
     let pf = HeatBath::draw(&full, &phi, &mut Streams::new(seed).stream("test", 2)).unwrap();
     let kernel = IndependenceMetropolis::new(proposal, full);
     let fields = |s: &IndependenceState<Pair>| (s.x.0.clone(), Some(s.x.1.clone()));
-    run(&kernel, (phi, pf), fields, 1200, seed)
+    run(&kernel, (phi, pf), fields, 3000, seed)
 }
 
 fn log_weights<Q: Distribution<Pair>, A: Action<Pair>>(proposal: Q, target: A) -> Vec<f64> {
