@@ -43,10 +43,10 @@ impl Line<'_> {
             return;
         }
         // Some b is zero, or the product is: leave each factor out in turn.
-        for h in 0..self.b.len() {
+        for (h, db) in db.iter_mut().enumerate() {
             let others = self.a.iter().zip(self.b).enumerate().filter(|(j, _)| *j != h);
             let without = others.fold(self.closing, |v, (_, (a, b))| v * (-b / a));
-            db[h] += scale * with_a * without / self.a[h];
+            *db += scale * with_a * without / self.a[h];
         }
     }
 
