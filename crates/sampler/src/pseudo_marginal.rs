@@ -31,7 +31,7 @@ impl<X: Configuration, Q: Distribution<X>, E: LogEstimate<X>> PseudoMarginal<Q, 
         Self { proposal, estimate, field: PhantomData }
     }
 
-    /// n independent draws from q, each with the logarithm of one estimate of its weight. E[ŵ] = Z, and reweighting with
+    /// n independent draws from q, each with the logarithm of one estimate of its weight. ⟨ŵ⟩ = Z, and reweighting with
     /// ŵ is right on average as with the exact weights.
     ///
     /// # Errors

@@ -95,7 +95,6 @@ fn mean_and_error(values: &[f64]) -> (f64, f64) {
 #[track_caller]
 fn agrees(what: &str, (mean, error): (f64, f64), exact: f64, largest_error: f64) {
     let z = (mean - exact) / error;
-    println!("{what}: {mean:.5} ± {error:.5}, exact {exact:.5}, z = {z:.2}");
     assert!(z.abs() < 4.0, "{what}: {mean} ± {error}, exact {exact}, z = {z}");
     assert!(error < largest_error, "{what}: error {error} too large to mean anything");
 }
@@ -119,7 +118,6 @@ impl Run {
     /// Chains are independent of each other, so that the error is that of their means.
     #[track_caller]
     fn agrees(&self, name: &str, exact: &Quadrature) {
-        println!("{name}: acceptance {}", self.acceptance);
         agrees(&format!("{name} ⟨φ²⟩"), mean_and_error(&self.square), exact.square, 0.01);
         agrees(&format!("{name} ⟨φφ'⟩"), mean_and_error(&self.product), exact.product, 0.01);
         if !self.norm.is_empty() {
