@@ -5,7 +5,7 @@
 //! log |det| of a chain = Σ_i log det H_{u_i}                                        [YUK (33)]
 //! ```
 
-use super::cholesky::Cholesky;
+use super::determinant;
 use super::lanczos::{LogDetEstimate, lanczos_log_det};
 use super::network::ConvexPotential;
 use super::newton::NewtonCg;
@@ -155,30 +155,25 @@ impl ConvexFlow {
     fn log_det_jacobian(&self, z: &Tensor) -> Result<Tensor> {
         let dense = match (&self.log_det.value, &self.log_det.gradient) {
             (LogDetValue::Lanczos { .. }, LogDetGradient::Stochastic { .. }) => None,
-            _ => Some(self.decompose(z)?),
+            _ => Some(self.potential.dense_hessian(z)?),
         };
         let value = match (&self.log_det.value, &dense) {
             (LogDetValue::Lanczos { probes, steps, streams }, _) => {
                 self.estimate_log_det(z, *probes, *steps, *streams)?.mean
             }
-            (LogDetValue::Dense, dense) => dense.as_ref().expect("a dense value was decomposed").log_det(),
+            (LogDetValue::Dense, dense) => {
+                determinant::log_det(dense.as_ref().expect("a dense value has its matrix"))?
+            }
         };
         let value = Tensor::from_vec(value, z.dim(0)?, z.device())?;
         let source = match &self.log_det.gradient {
-            LogDetGradient::Dense => Source::Inverse(dense.expect("a dense gradient was decomposed")),
+            LogDetGradient::Dense => Source::Hessian(dense.expect("a dense gradient has its matrix")),
             LogDetGradient::Stochastic { probes, solver, streams } => {
                 let purpose = format!("convex/gradient/{}", self.potential.name());
                 Source::Noise { noise: Noise::new(*streams, purpose), probes: *probes, solver: *solver }
             }
         };
         log_det(&self.potential, z, &value, source)
-    }
-
-    fn decompose(&self, z: &Tensor) -> Result<Cholesky> {
-        let parts = self.potential.chunks(z)?.into_iter().map(|(start, len)| {
-            Cholesky::new(&self.potential.dense_hessian(&z.narrow(0, start, len)?)?, start)
-        });
-        Ok(Cholesky::concatenate(parts.collect::<Result<Vec<_>>>()?))
     }
 }
 

@@ -10,7 +10,7 @@
 //! Three ways to the log-determinant, [`LogDetValue`] and [`LogDetGradient`]; only the dense value makes a Metropolis
 //! sampler or reweighting exact.
 
-mod cholesky;
+mod determinant;
 mod flow;
 mod hessian;
 mod lanczos;

@@ -9,9 +9,10 @@
 //! H_u v = Σ_k L̂_kᵀ r_k + w2 v = Σ_k A_kᵀ c_k A_k v + w2 v,   A_k = ∂a_k/∂φ
 //! ```
 
-use super::weights::{SoftPlus, Weights};
+use super::weights::Weights;
 use candle_core::{Result, Tensor};
 use latflow_fermion::{HermitianPositive, LinearOperator};
+use latflow_kernels::softplus;
 use latflow_lattice::sum_per_configuration;
 
 /// The network at a batch of fields.
@@ -37,17 +38,18 @@ impl Pass {
         let skips = weights.skips(phi)?;
         let skip = |k: usize| skips.narrow(2, k * channels, channels);
         let mut normalised = vec![skip(0)?.contiguous()?];
-        let mut activations = vec![SoftPlus::new(&normalised[0])?];
+        let mut value = softplus(&normalised[0], 0)?;
         for k in 1..depth {
-            let a = (weights.positive(k - 1, &activations[k - 1].value)? + skip(k)?)?;
-            activations.push(SoftPlus::new(&a)?);
+            let a = (weights.positive(k - 1, &value)? + skip(k)?)?;
+            value = softplus(&a, 0)?;
             normalised.push(a);
         }
+        let slope: Vec<Tensor> = normalised.iter().map(|a| softplus(a, 1)).collect::<Result<_>>()?;
         let (mut backward, mut curvature) = (Vec::with_capacity(depth), Vec::with_capacity(depth));
         let mut t = weights.last.broadcast_as(normalised[0].shape())?;
         for k in (0..depth).rev() {
-            let b = (&t * &activations[k].slope)?;
-            curvature.push((&t * &activations[k].curvature)?);
+            let b = (&t * &slope[k])?;
+            curvature.push((&t * softplus(&normalised[k], 2)?)?);
             if k > 0 {
                 t = weights.positive_adjoint(k - 1, &b)?;
             }
@@ -55,9 +57,7 @@ impl Pass {
         }
         backward.reverse();
         curvature.reverse();
-        let last = activations[depth - 1].value.clone();
-        let slope = activations.into_iter().map(|a| a.slope).collect();
-        Ok(Self { weights, phi: phi.clone(), normalised, last, slope, curvature, backward })
+        Ok(Self { weights, phi: phi.clone(), normalised, last: value, slope, curvature, backward })
     }
 
     /// a_k of layer k, counted from 0.

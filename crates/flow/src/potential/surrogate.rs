@@ -9,7 +9,7 @@
 //! On the right, H_u and ∇u are forward operations and what multiplies them is a constant, so each is one first derivative. The
 //! graph of the Jacobians lives only while a part of the batch is differentiated.
 
-use super::cholesky::Cholesky;
+use super::determinant;
 use super::network::ConvexPotential;
 use super::noise::Noise;
 use super::pass::Hessian;
@@ -21,7 +21,9 @@ use latflow_lattice::sum_per_configuration;
 
 /// Where G comes from.
 pub(super) enum Source {
-    Inverse(Cholesky),
+    /// The inverse of these matrices, `[B, V, V]`.
+    Hessian(Tensor),
+    /// Noise vectors.
     Noise { noise: Noise, probes: usize, solver: ConjugateGradient },
 }
 
@@ -55,9 +57,9 @@ struct LogDet {
 impl LogDet {
     /// Derivatives of Σ_b grad_b log det H_u(z_b).
     fn gradients(&self, z: &Tensor, theta: &Tensor, grad: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (batch, volume) = z.dims2()?;
+        let batch = z.dim(0)?;
         let chunks = match self.source {
-            Source::Inverse(_) => self.potential.chunks(z)?,
+            Source::Hessian(_) => self.potential.chunks(z)?,
             Source::Noise { .. } => vec![(0, batch)],
         };
         let theta = Var::from_tensor(&theta.detach())?;
@@ -66,8 +68,8 @@ impl LogDet {
         for (start, len) in chunks {
             let part = Var::from_tensor(&z.detach().narrow(0, start, len)?)?;
             let traces = match &self.source {
-                Source::Inverse(cholesky) => {
-                    let g = cholesky.inverse(start, len, volume)?.to_device(z.device())?;
+                Source::Hessian(h) => {
+                    let g = determinant::inverse(&h.narrow(0, start, len)?)?;
                     let pass = self.potential.pass_with(theta.as_tensor(), part.as_tensor())?;
                     self.potential.geometry().trace(&pass, &g)?
                 }

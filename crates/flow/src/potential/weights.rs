@@ -9,7 +9,7 @@
 //! The adjoint of a convolution with a centred kernel is the convolution with the kernel reflected and channels exchanged.
 
 use candle_core::{DType, Result, Tensor};
-use latflow_kernels::{Stencil, convolution};
+use latflow_kernels::{Stencil, convolution, softplus};
 use std::ops::Range;
 
 /// Places of the parameters in theta.
@@ -96,12 +96,12 @@ impl Weights {
         let bias = (part(&layout.offset)? * &scale)?.neg()?;
         let mut positive = Vec::with_capacity(depth - 1);
         for (k, range) in layout.positive.iter().enumerate() {
-            let raw = SoftPlus::new(&part(range)?.reshape((taps * channels, channels))?)?.value;
+            let raw = softplus(&part(range)?.reshape((taps * channels, channels))?, 0)?;
             let scale = (scale.narrow(0, (k + 1) * channels, channels)? / (taps * channels) as f64)?;
             positive.push(raw.broadcast_mul(&scale)?);
         }
         let nonlinear = one(layout.log_nonlinear)?.exp()?;
-        let last = (SoftPlus::new(&part(&layout.last)?)?.value / channels as f64)?;
+        let last = (softplus(&part(&layout.last)?, 0)? / channels as f64)?;
         Ok(Self {
             channels,
             depth,
@@ -152,28 +152,4 @@ fn adjoint(w: &Tensor, taps: usize) -> Result<Tensor> {
     let inputs = rows / taps;
     let reflected = w.reshape((taps, inputs, outputs))?.flip(&[0])?;
     reflected.transpose(1, 2)?.contiguous()?.reshape((taps * outputs, inputs))
-}
-
-/// SoftPlus and its first two derivatives.
-///
-/// ```text
-/// softplus(a) = m + log(e^{a−m} + e^{−m}),   σ = e^{a−m}/(e^{a−m} + e^{−m}),   σ′ = σ (1 − σ),    m = max(a, 0)
-/// ```
-///
-/// No expression depends on m, which only prevents overflow, so m is a constant to the derivative; at a = 0, too.
-pub(super) struct SoftPlus {
-    pub(super) value: Tensor,
-    pub(super) slope: Tensor,
-    pub(super) curvature: Tensor,
-}
-
-impl SoftPlus {
-    pub(super) fn new(a: &Tensor) -> Result<Self> {
-        let m = a.detach().relu()?;
-        let (p, q) = ((a - &m)?.exp()?, m.neg()?.exp()?);
-        let sum = (&p + &q)?;
-        let slope = (p / &sum)?;
-        let curvature = (&slope * (q / &sum)?)?;
-        Ok(Self { value: (m + sum.log()?)?, slope, curvature })
-    }
 }
