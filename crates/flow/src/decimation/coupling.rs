@@ -1,12 +1,12 @@
 //! One stage of a decimation flow: an autoregressive coupling whose active sites follow one-dimensional Boltzmann densities.
 //!
 //! ```text
-//! φ_x ~ q(·|θ(x)) for active x,    log q(φ|θ) = Σ_n θ_n φ^n − log z(θ),   n = 1 … N
-//! θ_n(x) = base_n [n even] + δ_{n1} [ Σ_y κ(x − y) φ_y + J(x) ] + network_n(x)       y: sites filled before
+//! φ_x ~ q(·|θ(x)) for active x,    log q(φ|θ) = Σ_n θ_n (φ/s)^n − log z(θ),   n = 1 … N
+//! θ_n(x) = base_n [n even] + δ_{n1} s [ Σ_y κ(x − y) φ_y + J(x) ] + network_n(x)       y: sites filled before
 //! log |det| = Σ_active [ log N(z_x) − log q(φ_x|θ) ],   z ~ N(0, 1)
 //! ```
 //!
-//! Odd θ_n are odd and even θ_n even under φ → −φ: the network is evaluated on φ and on −φ. κ depends on (|d_1|, |d_2|).
+//! s is the width of the grid in units that make all powers matter alike. Odd θ_n are odd and even θ_n even under φ → −φ: the network is evaluated on φ and on −φ. κ depends on (|d_1|, |d_2|).
 
 use super::Stage;
 use crate::{Bijection, ContextNet, Error, NetShape, ParamStore, Result};
@@ -54,6 +54,9 @@ impl LocalPotential {
     }
 }
 
+/// Where the grid ends in units of s.
+const CUTOFF: f64 = 1.8;
+
 /// Architecture of a stage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SiteShape {
@@ -81,6 +84,8 @@ pub trait LocalField: std::fmt::Debug + Send + Sync {
 pub struct SiteCoupling {
     density: SiteDensity,
     powers: u32,
+    /// s
+    scale: f64,
     base: Tensor,
     linear: Option<Linear>,
     net: Option<ContextNet>,
@@ -125,11 +130,13 @@ impl SiteCoupling {
             });
         }
         let powers: Vec<u32> = (1..=shape.powers).collect();
-        let density = SiteDensity::new(potential.cutoff(2 * lattice.ndim()), shape.cells, &powers)?;
+        let cutoff = potential.cutoff(2 * lattice.ndim());
+        let scale = cutoff / CUTOFF;
+        let density = SiteDensity::new(CUTOFF, shape.cells, &powers)?;
         // Even powers only: a constant odd one would break φ → −φ.
         let base = store.create(&format!("{name}/base"), &[powers.len() / 2], |_| {
             let mut base = vec![0.0; powers.len() / 2];
-            (base[0], base[1]) = (-potential.quadratic, -potential.quartic);
+            (base[0], base[1]) = (-potential.quadratic * scale.powi(2), -potential.quartic * scale.powi(4));
             base
         })?;
         let device = store.device().clone();
@@ -160,6 +167,7 @@ impl SiteCoupling {
         Ok(Self {
             density,
             powers: shape.powers,
+            scale,
             base,
             linear,
             net,
@@ -207,11 +215,16 @@ impl SiteCoupling {
             });
         }
         if let Some(field) = field {
-            let field = field.unsqueeze(2)?;
+            let field = (field * self.scale)?.unsqueeze(2)?;
             let rest = Tensor::zeros((batch, active, n - 1), DType::F64, x.device())?;
             theta = (theta + Tensor::cat(&[&field, &rest], 2)?)?;
         }
         Ok(theta.contiguous()?)
+    }
+
+    /// log s of all active sites.
+    fn log_scale(&self) -> f64 {
+        self.scale.ln() * self.active.elem_count() as f64
     }
 
     fn merged(&self, x: &Tensor, active: &Tensor) -> Result<Tensor> {
@@ -223,15 +236,15 @@ impl SiteCoupling {
         let normal = z.index_select(&self.active, 1)?;
         let (x, log_q) = self.density.sample(&normal, &theta)?;
         let log_det_jacobian = sum_per_configuration(&(log_normal(&normal)? - log_q)?)?;
-        Ok((self.merged(z, &x)?, log_det_jacobian))
+        Ok((self.merged(z, &(x * self.scale)?)?, (log_det_jacobian + self.log_scale())?))
     }
 
     fn empty(&self, x: &Tensor, condition: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let theta = self.parameters(x, condition)?;
         let active = x.index_select(&self.active, 1)?;
-        let (normal, log_q) = self.density.normalize(&active, &theta)?;
+        let (normal, log_q) = self.density.normalize(&(active / self.scale)?, &theta)?;
         let log_det_jacobian = sum_per_configuration(&(log_q - log_normal(&normal)?)?)?;
-        Ok((self.merged(x, &normal)?, log_det_jacobian))
+        Ok((self.merged(x, &normal)?, (log_det_jacobian - self.log_scale())?))
     }
 }
 
