@@ -10,7 +10,7 @@ use crate::config::{Config, Needs, Override, load};
 use crate::manifest::VERSION;
 use crate::repro::{self, Repro};
 use crate::run::{Outcome, RunDirectory};
-use crate::scheme::{Scheme, trained_model};
+use crate::scheme::{Scheme, needs_starting_weights, starting_weights, trained_model};
 use crate::session::{self, EXIT_INTERRUPTED, Session, note};
 use crate::{measure, report};
 
@@ -26,9 +26,15 @@ struct Cli {
 enum Command {
     /// Hybrid Monte Carlo: thermalise, measure, analyse.
     Hmc(RunArguments),
-    /// Train the flow of the scalar field's marginal density.
-    Train(RunArguments),
-    /// Sample with a trained flow: independence Metropolis and reweighting.
+    /// Train the model of the configuration.
+    Train {
+        #[command(flatten)]
+        run: RunArguments,
+        /// Begin with the weights of this training run or model.safetensors, wherever parameters have the same name and shape.
+        #[arg(long, value_name = "PATH", conflicts_with = "resume")]
+        model: Option<PathBuf>,
+    },
+    /// Sample with a trained model, by the scheme and method of the configuration.
     Sample {
         #[command(flatten)]
         run: RunArguments,
@@ -102,12 +108,17 @@ impl RunArguments {
         // A device that is not there is noticed before a run directory is made.
         session::device(&config.device)?;
         let root = self.out.clone().unwrap_or_else(|| default_directory(file, command));
-        let files = match model {
-            Some(model) => vec![trained_model(model, &config)?],
-            None if scheme == Scheme::Marginal => {
+        let files = match (scheme, model) {
+            (Scheme::Sample, Some(model)) => vec![trained_model(model, &config)?],
+            (Scheme::Sample, None) => {
                 vec![trained_model(&default_directory(file, Scheme::Train.command()), &config)?]
             }
-            None => Vec::new(),
+            (Scheme::Train, Some(model)) => vec![starting_weights(model)?],
+            (Scheme::Train, None) if needs_starting_weights(&config) => bail!(
+                "a decimation of φ given ϕ is shown pseudofermions of a marginal flow: name its training run or weights \
+                 with --model"
+            ),
+            (Scheme::Hmc | Scheme::Train, _) => Vec::new(),
         };
         RunDirectory::create(&root, command, config, self.force, &files)
     }
@@ -133,10 +144,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Hmc(arguments) => work(Scheme::Hmc, &arguments.open(Scheme::Hmc, None)?),
-        Command::Train(arguments) => work(Scheme::Train, &arguments.open(Scheme::Train, None)?),
-        Command::Sample { run, model } => {
-            work(Scheme::Marginal, &run.open(Scheme::Marginal, model.as_deref())?)
-        }
+        Command::Train { run, model } => work(Scheme::Train, &run.open(Scheme::Train, model.as_deref())?),
+        Command::Sample { run, model } => work(Scheme::Sample, &run.open(Scheme::Sample, model.as_deref())?),
         Command::Measure { config, field, changes } => {
             let config = load(&config, &changes.overrides()?, Needs::FullOperator)?;
             session::print(&measure::measure(&config, &field)?)?;

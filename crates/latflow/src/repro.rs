@@ -50,8 +50,8 @@ impl Schemes {
     fn stages(self) -> &'static [Scheme] {
         match self {
             Self::Hmc => &[Scheme::Hmc],
-            Self::Marginal => &[Scheme::Train, Scheme::Marginal],
-            Self::All => &[Scheme::Hmc, Scheme::Train, Scheme::Marginal],
+            Self::Marginal => &[Scheme::Train, Scheme::Sample],
+            Self::All => &[Scheme::Hmc, Scheme::Train, Scheme::Sample],
         }
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn repro_yukawa(arguments: &Repro) -> Result<ExitCode> {
             match scheme {
                 Scheme::Hmc => coupling.hmc = finished,
                 Scheme::Train => coupling.train = finished,
-                Scheme::Marginal => coupling.flow = finished,
+                Scheme::Sample => coupling.flow = finished,
             }
         }
         couplings.push(coupling);
@@ -205,7 +205,7 @@ fn stage(scheme: Scheme, folder: &Path, config: &Config, force: bool) -> Result<
         return Ok(run);
     }
     let files = match scheme {
-        Scheme::Marginal => vec![trained_model(&folder.join(Scheme::Train.command()), config)?],
+        Scheme::Sample => vec![trained_model(&folder.join(Scheme::Train.command()), config)?],
         Scheme::Hmc | Scheme::Train => Vec::new(),
     };
     RunDirectory::create(&root, scheme.command(), config.clone(), force, &files)

@@ -3,9 +3,9 @@
 //! Every finding names the key, says why the value is impossible and what is allowed. What depends on the command, such as
 //! the zero modes of the free operator, is in [`Needs`].
 
+use super::check_model;
 use super::{
-    AffineCoupling, Config, Decimation, FermionBoundary, FermionTreatment, Hmc, Layer, Marginal, Prior,
-    Sample, Theory, Train, Yukawa,
+    Config, FermionBoundary, FermionTreatment, Hmc, Method, ModelScheme, Sample, Theory, Train, Yukawa,
 };
 
 /// Something that cannot be right.
@@ -15,9 +15,14 @@ pub(super) struct Finding {
     pub(super) allowed: String,
 }
 
-type Checked = Result<(), Finding>;
+pub(super) type Checked = Result<(), Finding>;
 
-fn require(holds: bool, key: &str, problem: impl Into<String>, allowed: impl Into<String>) -> Checked {
+pub(super) fn require(
+    holds: bool,
+    key: &str,
+    problem: impl Into<String>,
+    allowed: impl Into<String>,
+) -> Checked {
     if holds {
         Ok(())
     } else {
@@ -48,7 +53,7 @@ pub(super) fn check(config: &Config) -> Checked {
     let Theory::Yukawa(yukawa) = &config.action;
     check_yukawa(yukawa)?;
     hmc(&config.hmc)?;
-    marginal(&config.model.marginal)?;
+    check_model::model(&config.model)?;
     train(&config.train)?;
     sample(&config.sample)
 }
@@ -110,8 +115,8 @@ impl Needs {
     pub(super) fn check(self, config: &Config) -> Checked {
         self.check_fermions(config)?;
         if self == Needs::Flow {
-            let smallest = config.lattice.dims.iter().copied().min().unwrap_or(0);
-            layers(&config.model.marginal.layers, LAYERS, Some(smallest))?;
+            check_model::fits(config)?;
+            scheme_and_method(config)?;
         }
         Ok(())
     }
@@ -138,11 +143,11 @@ impl Needs {
     }
 }
 
-fn positive(value: f64, key: &str) -> Checked {
+pub(super) fn positive(value: f64, key: &str) -> Checked {
     require(value > 0.0 && value.is_finite(), key, "must be positive", "finite numbers above 0")
 }
 
-fn at_least_one(value: u64, key: &str) -> Checked {
+pub(super) fn at_least_one(value: u64, key: &str) -> Checked {
     require(value >= 1, key, "nothing would happen", "1, 2, 3, …")
 }
 
@@ -187,57 +192,6 @@ fn tolerance(value: f64, key: &str) -> Checked {
     )
 }
 
-fn marginal(marginal: &Marginal) -> Checked {
-    let Prior::Gaussian { sigma } = marginal.prior;
-    positive(sigma, "model.marginal.prior.gaussian.sigma")?;
-    layers(&marginal.layers, LAYERS, None)
-}
-
-const LAYERS: &str = "model.marginal.layers";
-
-/// `smallest` is the extent that kernels must fit on, where that matters.
-fn layers(layers: &[Layer], key: &str, smallest: Option<usize>) -> Checked {
-    require(!layers.is_empty(), key, "a flow needs at least one layer", "a list of layers")?;
-    for (index, layer) in layers.iter().enumerate() {
-        let key = |kind: &str, name: &str| format!("{key}.{index}.{kind}.{name}");
-        match layer {
-            Layer::ExponentialConvolution(_) => {}
-            Layer::CubicRoot(layer) => positive(layer.cubic, &key("cubic_root", "cubic"))?,
-            Layer::AffineCoupling(layer) => affine(layer, |name| key("affine_coupling", name), smallest)?,
-            Layer::Decimation(layer) => decimation(layer, |name| key("decimation", name))?,
-            Layer::Repeat(layer) => {
-                at_least_one(layer.times as u64, &key("repeat", "times"))?;
-                self::layers(&layer.layers, &key("repeat", "layers"), smallest)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn affine(layers: &AffineCoupling, key: impl Fn(&str) -> String, smallest: Option<usize>) -> Checked {
-    at_least_one(layers.count as u64, &key("count"))?;
-    at_least_one(layers.convs as u64, &key("convs"))?;
-    at_least_one(layers.channels as u64, &key("channels"))?;
-    require(layers.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")?;
-    let smallest = smallest.unwrap_or(layers.kernel);
-    let allowed = format!("1, 3, 5, … up to the smallest extent {smallest}");
-    require(layers.kernel <= smallest, &key("kernel"), "does not fit on the lattice", allowed)
-}
-
-fn decimation(layer: &Decimation, key: impl Fn(&str) -> String) -> Checked {
-    let channels = layer.channels.iter().all(|channels| *channels >= 1);
-    require(channels, &key("channels"), "has a layer without channels", "1, 2, 3, … each, or none at all")?;
-    require(layer.kernel % 2 == 1, &key("kernel"), "must be odd, to have a centre", "1, 3, 5, …")?;
-    let even = layer.powers >= 4 && layer.powers.is_multiple_of(2);
-    require(
-        even,
-        &key("powers"),
-        "gives a density that cannot be normalised or has no quartic term",
-        "4, 6, 8, …",
-    )?;
-    require(layer.cells >= 8, &key("cells"), "is too coarse to interpolate a density", "8, 9, 10, …")
-}
-
 fn train(train: &Train) -> Checked {
     require(train.batch >= 2, "train.batch", "is too small for an effective sample size", "2, 3, 4, …")?;
     at_least_one(train.steps, "train.steps")?;
@@ -260,7 +214,39 @@ fn train(train: &Train) -> Checked {
     at_least_one(train.solver_iterations as u64, "train.solver_iterations")
 }
 
+fn scheme_and_method(config: &Config) -> Checked {
+    let (scheme, method) = (config.model.scheme, config.sample.method);
+    let allowed = match scheme {
+        ModelScheme::Marginal => {
+            "independence, pseudo_marginal, prior_refreshment, prior_hmc, prior_langevin"
+        }
+        ModelScheme::Autoregressive => "independence, pseudo_marginal",
+        ModelScheme::Gibbs | ModelScheme::Joint => "independence",
+    };
+    let possible = match method {
+        Method::Independence => true,
+        Method::PseudoMarginal => matches!(scheme, ModelScheme::Marginal | ModelScheme::Autoregressive),
+        Method::PriorRefreshment | Method::PriorHmc | Method::PriorLangevin => {
+            scheme == ModelScheme::Marginal
+        }
+    };
+    require(possible, "sample.method", "is no way to sample with this model.scheme", allowed)
+}
+
 fn sample(sample: &Sample) -> Checked {
+    at_least_one(sample.draws as u64, "sample.draws")?;
+    at_least_one(sample.measure_every, "sample.measure_every")?;
+    at_least_one(sample.integrator_steps as u64, "sample.integrator_steps")?;
+    at_least_one(sample.solver_iterations as u64, "sample.solver_iterations")?;
+    tolerance(sample.solver_tolerance, "sample.solver_tolerance")?;
+    positive(sample.trajectory_length, "sample.trajectory_length")?;
+    positive(sample.step_size, "sample.step_size")?;
+    require(
+        sample.angle > 0.0 && sample.angle <= std::f64::consts::FRAC_PI_2,
+        "sample.angle",
+        "is no angle between staying and an independent draw",
+        "above 0, up to π/2 = 1.5707963267948966",
+    )?;
     at_least_one(sample.chains as u64, "sample.chains")?;
     at_least_one(sample.batch as u64, "sample.batch")?;
     at_least_one(sample.checkpoint_every, "sample.checkpoint_every")?;
@@ -269,5 +255,11 @@ fn sample(sample: &Sample) -> Checked {
         "sample.steps",
         format!("leaves nothing to measure after {} steps of thermalization", sample.thermalization),
         "more than sample.thermalization",
+    )?;
+    require(
+        sample.measure_every <= sample.steps - sample.thermalization,
+        "sample.measure_every",
+        "no measurement would happen",
+        "1 … sample.steps − sample.thermalization",
     )
 }

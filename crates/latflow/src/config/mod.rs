@@ -5,19 +5,25 @@
 //! the complete file.
 
 mod check;
+mod check_model;
 mod error;
 mod load;
+mod model;
 mod overrides;
 mod sections;
 
 pub use check::Needs;
 pub use error::ConfigError;
 pub use load::{from_text, load};
+pub use model::{
+    Activation, AffineCoupling, Conditional, ConditionalKind, ConvexPotential, Decimation, Equivariance,
+    Gibbs, Joint, Layer, Linear, Marginal, Model, ModelScheme, PairCouplings, PairKind, Precision, Prior,
+    Repeat,
+};
 pub use overrides::Override;
 pub use sections::{
-    Activation, AffineCoupling, Clip, Decimation, Estimator, FermionBoundary, FermionTreatment, Gradient,
-    Hmc, Integrator, LatticeSection, Layer, Marginal, Model, Precision, Prior, Repeat, Sample, Theory, Train,
-    Yukawa,
+    Clip, Estimator, FermionBoundary, FermionTreatment, Gradient, Hmc, Integrator, LatticeSection, Method,
+    Sample, Theory, Train, Yukawa,
 };
 
 use serde::{Deserialize, Serialize};

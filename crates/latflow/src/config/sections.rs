@@ -1,5 +1,6 @@
 //! The sections of a configuration file and their defaults.
 
+use latflow_fermion::ConjugateGradient;
 use serde::{Deserialize, Serialize};
 
 /// `[lattice]`
@@ -125,174 +126,6 @@ pub enum FermionTreatment {
     None,
 }
 
-/// `[model]`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Model {
-    /// The flow of the scalar field's marginal density.
-    pub marginal: Marginal,
-}
-
-/// `[model.marginal]`: prior and layers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Marginal {
-    /// Number format of the network; densities are always f64.
-    pub precision: Precision,
-    /// Where samples start.
-    pub prior: Prior,
-    /// What transforms them.
-    pub layers: Vec<Layer>,
-}
-
-impl Default for Marginal {
-    fn default() -> Self {
-        Self {
-            precision: Precision::F32,
-            prior: Prior::Gaussian { sigma: 0.5 },
-            layers: vec![
-                Layer::Repeat(Repeat {
-                    times: 2,
-                    layers: vec![
-                        Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
-                        Layer::CubicRoot(CubicRoot { cubic: 0.3 }),
-                        Layer::AffineCoupling(AffineCoupling::default()),
-                    ],
-                }),
-                Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
-            ],
-        }
-    }
-}
-
-/// `precision`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32-bit networks.
-    F32,
-    /// 64-bit networks.
-    F64,
-}
-
-/// `prior`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Prior {
-    /// exp(−ζ²/σ²), so that the variance is σ²/2 [YUK (50)].
-    Gaussian {
-        /// σ
-        sigma: f64,
-    },
-}
-
-/// One entry of `layers`, applied in order from prior to field; a new kind is one variant here and one arm in `model.rs`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Layer {
-    /// e^L with a translation invariant generator L: the two-point function.
-    ExponentialConvolution(ExponentialConvolution),
-    /// A monotone cubic root of every site: the quartic well.
-    CubicRoot(CubicRoot),
-    /// Affine couplings on alternating checkerboards [YUK Sec. IV B 3].
-    AffineCoupling(AffineCoupling),
-    /// The lattice filled from coarse to fine by one-dimensional Boltzmann densities; a prior of σ = √2 fits it.
-    Decimation(Decimation),
-    /// The same sequence of kinds several times, each time with parameters of its own.
-    Repeat(Repeat),
-}
-
-/// `decimation`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Decimation {
-    /// Channels of the hidden convolutions of each stage's network; none leaves the linear field alone.
-    pub channels: Vec<usize>,
-    /// Extent of the convolution kernel in units of the stage's spacing, odd.
-    pub kernel: usize,
-    /// Largest displacement of the linear field in each direction.
-    pub radius: usize,
-    /// Largest power of φ in the exponent of the site's density; even.
-    pub powers: u32,
-    /// Cells of the grid on which the densities are interpolated.
-    pub cells: usize,
-}
-
-impl Default for Decimation {
-    fn default() -> Self {
-        Self { channels: vec![16, 16], kernel: 3, radius: 8, powers: 6, cells: 96 }
-    }
-}
-
-/// `exponential_convolution`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExponentialConvolution {
-    /// Largest displacement of the generator in each direction.
-    pub radius: usize,
-}
-
-/// `cubic_root`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CubicRoot {
-    /// Coefficient of the cube to begin with.
-    pub cubic: f64,
-}
-
-/// `repeat`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Repeat {
-    /// How often.
-    pub times: usize,
-    /// What.
-    pub layers: Vec<Layer>,
-}
-
-/// `affine_coupling`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AffineCoupling {
-    /// Coupling layers.
-    pub count: usize,
-    /// Hidden convolutions of each context network.
-    pub convs: usize,
-    /// Channels of the hidden convolutions.
-    pub channels: usize,
-    /// Extent of the convolution kernel, odd.
-    pub kernel: usize,
-    /// After each hidden convolution.
-    pub activation: Activation,
-    /// After the last one, which has one channel for scale and one for shift.
-    pub final_activation: Activation,
-}
-
-impl Default for AffineCoupling {
-    fn default() -> Self {
-        Self {
-            count: 4,
-            convs: 2,
-            channels: 16,
-            kernel: 3,
-            activation: Activation::LeakyRelu,
-            final_activation: Activation::Identity,
-        }
-    }
-}
-
-/// `activation` and `final_activation`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// x
-    Identity,
-    /// max(x, 0.01 x)
-    LeakyRelu,
-    /// tanh x
-    Tanh,
-}
-
 /// `[train]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -317,6 +150,13 @@ pub struct Train {
     pub log_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+}
+
+impl Train {
+    /// The conjugate gradient of this section.
+    pub(crate) fn solver(&self) -> ConjugateGradient {
+        ConjugateGradient { tolerance: self.solver_tolerance, max_iterations: self.solver_iterations }
+    }
 }
 
 impl Default for Train {
@@ -376,20 +216,76 @@ pub enum Estimator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
+    /// What the model is used for; the schemes other than `marginal` have one method only.
+    pub method: Method,
     /// Independent chains.
     pub chains: usize,
     /// Proposals of each chain.
     pub steps: u64,
     /// Leading steps that are not measured.
     pub thermalization: u64,
-    /// Proposals drawn at once.
+    /// Proposals drawn at once by independence samplers.
     pub batch: usize,
+    /// Steps between measurements of samplers that move; independence samplers measure every proposal.
+    pub measure_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// `pseudo_marginal`: pseudofermions of each estimate.
+    pub draws: usize,
+    /// `prior_refreshment`: the angle in radians, up to π/2, which is an independent draw.
+    pub angle: f64,
+    /// `prior_hmc`: molecular dynamics time of a trajectory, in units of the prior's standard deviation.
+    pub trajectory_length: f64,
+    /// `prior_hmc`: integrator steps of a trajectory.
+    pub integrator_steps: usize,
+    /// `prior_langevin`: step of the discretised equation, in units of the prior's standard deviation.
+    pub step_size: f64,
+    /// Relative residual of the conjugate gradient wherever a pseudofermion action is evaluated.
+    pub solver_tolerance: f64,
+    /// Iterations of that conjugate gradient before it gives up.
+    pub solver_iterations: usize,
+}
+
+impl Sample {
+    /// The conjugate gradient of this section.
+    pub(crate) fn solver(&self) -> ConjugateGradient {
+        ConjugateGradient { tolerance: self.solver_tolerance, max_iterations: self.solver_iterations }
+    }
 }
 
 impl Default for Sample {
     fn default() -> Self {
-        Self { chains: 100, steps: 1000, thermalization: 100, batch: 1000, checkpoint_every: 100 }
+        Self {
+            method: Method::Independence,
+            chains: 100,
+            steps: 1000,
+            thermalization: 100,
+            batch: 1000,
+            measure_every: 1,
+            checkpoint_every: 100,
+            draws: 8,
+            angle: 0.5,
+            trajectory_length: 1.5,
+            integrator_steps: 3,
+            step_size: 0.3,
+            solver_tolerance: 1e-9,
+            solver_iterations: 1000,
+        }
     }
+}
+
+/// `method`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// The scheme's own: independence Metropolis [YUK (15)], for `gibbs` the Gibbs sampler [YUK (17)].
+    Independence,
+    /// Independence Metropolis with an estimated determinant [YUK Sec. III A].
+    PseudoMarginal,
+    /// Partial refreshment of the prior's field [YUK Sec. VI].
+    PriorRefreshment,
+    /// Hybrid Monte Carlo of the prior's field [YUK Sec. VI].
+    PriorHmc,
+    /// Langevin steps of the prior's field, with acceptance test [YUK Sec. VI].
+    PriorLangevin,
 }

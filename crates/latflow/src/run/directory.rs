@@ -21,6 +21,10 @@ const CHAINS: &str = "chains";
 const METRICS: &str = "metrics.jsonl";
 const SERIES: &str = "series.bin";
 const LOCK: &str = "lock";
+/// The weights that a training leaves and a sampling run keeps a copy of.
+pub(crate) const MODEL: &str = "model.safetensors";
+/// The weights that a training began with.
+pub(crate) const START: &str = "start.safetensors";
 
 /// An open run directory; no other process works in it.
 #[derive(Debug)]
@@ -54,7 +58,7 @@ impl RunDirectory {
         create_folder(root)?;
         let lock = lock(root)?;
         if force {
-            for name in [RESULTS, ANALYSIS, CONFIG, MANIFEST, METRICS, SERIES] {
+            for name in [RESULTS, ANALYSIS, CONFIG, MANIFEST, METRICS, SERIES, MODEL, START] {
                 let path = root.join(name);
                 if path.exists() {
                     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;

@@ -4,6 +4,7 @@
 //! config.toml      complete          manifest.json   versions, seed, host
 //! metrics.jsonl    one line a step   series.bin      measurements, rows of f64
 //! checkpoint/      the last two      results.json    when finished
+//! model.safetensors, start.safetensors: weights made or used, and those a training began with
 //! lock             held while a process works here
 //! ```
 //!
@@ -13,5 +14,5 @@
 mod directory;
 mod drive;
 
-pub(crate) use directory::RunDirectory;
+pub(crate) use directory::{MODEL, RunDirectory, START};
 pub(crate) use drive::{Outcome, Step, Task, drive};

@@ -18,12 +18,14 @@ use latflow_sampler::{Hmc, Integrator, MarkovKernel, StepInfo, StepTuner};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
+use super::Report;
+use super::series::observe_all;
 use crate::config::{self, Config, FermionTreatment};
 use crate::correlators::{CORRELATORS_EVERY, CorrelatorColumns};
 use crate::io::{Series, Snapshot};
-use crate::results::{Analysis, Results, RunResult, observe, reported_name};
-use crate::run::{Outcome, RunDirectory, Step, Task, drive};
-use crate::session::{self, Session};
+use crate::results::{Analysis, RunResult};
+use crate::run::{RunDirectory, Step, Task};
+use crate::session;
 use crate::theory::{HmcTarget, ScalarTheory, theory};
 
 /// Width of the random start, close to the fluctuations of the theories of interest.
@@ -33,7 +35,7 @@ const FORCE_MEASUREMENTS: u64 = 8;
 /// Acceptance and ⟨e^{−ΔH}⟩.
 const LEADING: usize = 2;
 
-struct HmcTask {
+pub(super) struct HmcTask {
     config: config::Hmc,
     theory: Box<dyn ScalarTheory>,
     solver: ConjugateGradient,
@@ -43,7 +45,7 @@ struct HmcTask {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct State {
+pub(super) struct State {
     done: u64,
     trajectories: Rng,
     forces: Rng,
@@ -54,7 +56,9 @@ struct State {
 }
 
 impl HmcTask {
-    fn new(config: &Config) -> Result<Self> {
+    /// # Errors
+    /// When the theory does not exist at its parameters.
+    pub(super) fn new(config: &Config) -> Result<Self> {
         let device = session::device(&config.device)?;
         let theory = theory(config, &device)?;
         let hmc = config.hmc.clone();
@@ -253,74 +257,59 @@ impl Task for HmcTask {
     }
 }
 
-/// Runs to the end and writes the results.
-pub(super) fn work(run: &RunDirectory, session: &Session) -> Result<Outcome> {
-    let mut task = HmcTask::new(run.config())?;
-    let outcome = drive(&mut task, run, session)?;
-    if let Outcome::Finished { seconds } = outcome {
-        let (result, analysis) = results(&task, run, seconds)?;
-        run.finish(&Results { runs: vec![result] }, &analysis)?;
-    }
-    Ok(outcome)
-}
-
-fn results(task: &HmcTask, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
-    let names = task.theory.observables();
-    let (chains, correlators) = (task.config.chains, task.correlators());
-    let observed = LEADING + names.len() * chains;
-    let columns = observed + correlators.width() + FORCES.len();
-    let rows = Series::read_rows(&run.series(), columns)?;
-    let interval = task.config.measure_every as f64;
-    let mut analysis = Analysis::default();
-    let mut observables = BTreeMap::new();
-    for (index, name) in names.iter().enumerate() {
-        let (name, absolute) = reported_name(name);
-        let chain =
-            |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect::<Vec<f64>>();
-        let mut series = Chains::new((0..chains).map(chain).collect())?;
-        if absolute {
-            series = series.map(f64::abs)?;
+impl Report for HmcTask {
+    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
+        let names = self.theory.observables();
+        let (chains, correlators) = (self.config.chains, self.correlators());
+        let observed = LEADING + names.len() * chains;
+        let columns = observed + correlators.width() + FORCES.len();
+        let rows = Series::read_rows(&run.series(), columns)?;
+        let interval = self.config.measure_every as f64;
+        let mut analysis = Analysis::default();
+        let series = |index: usize| {
+            let chain = |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect();
+            (0..chains).map(chain).collect()
+        };
+        let measured = observe_all(run, names, series, interval, &mut analysis)?;
+        correlators.analyse(run, &rows, observed, &mut analysis)?;
+        let forces: Vec<&[f64]> =
+            rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
+        let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();
+        for (index, name) in FORCES.iter().enumerate().skip(1).filter(|_| !forces.is_empty()) {
+            analysis.force_ratios.insert((*name).to_owned(), force(index) / force(0));
         }
-        let measured = observe(run, &name, &series, interval, &mut analysis)?;
-        observables.insert(name, measured);
-    }
-    correlators.analyse(run, &rows, observed, &mut analysis)?;
-    let forces: Vec<&[f64]> =
-        rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
-    let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();
-    for (index, name) in FORCES.iter().enumerate().skip(1).filter(|_| !forces.is_empty()) {
-        analysis.force_ratios.insert((*name).to_owned(), force(index) / force(0));
-    }
 
-    let column = |index: usize| Chains::new(vec![rows.iter().map(|row| row[index]).collect()]);
-    let acceptance = column(0)?.mean();
-    // A trajectory that gained hundreds of units of energy makes the mean infinite: that is null, not a lost run.
-    let exponential = column(1)
-        .ok()
-        .and_then(|column| jackknife(&[&column], (rows.len() / 20).max(1), |means| means[0]).ok());
-    let (kernel, details) = (&task.kernel, &mut analysis.details);
-    details.insert("integrator_steps".into(), json!(kernel.steps()));
-    details.insert("force_evaluations".into(), json!(kernel.forces()));
-    details.insert("trajectory_length".into(), json!(task.config.trajectory_length));
-    details
-        .insert("exp_minus_delta_h".into(), json!(exponential.map(|e| [e.estimate.value, e.estimate.error])));
-    if let Some(measured) = observables.get("abs_magnetization") {
-        let trajectories = (task.config.trajectories * chains as u64) as f64;
-        let measuring = seconds * task.config.trajectories as f64 / task.total() as f64;
+        let column = |index: usize| Chains::new(vec![rows.iter().map(|row| row[index]).collect()]);
+        let acceptance = column(0)?.mean();
+        // A trajectory that gained hundreds of units of energy makes the mean infinite: that is null, not a lost run.
+        let exponential = column(1)
+            .ok()
+            .and_then(|column| jackknife(&[&column], (rows.len() / 20).max(1), |means| means[0]).ok());
+        let (kernel, details) = (&self.kernel, &mut analysis.details);
+        details.insert("integrator_steps".into(), json!(kernel.steps()));
+        details.insert("force_evaluations".into(), json!(kernel.forces()));
+        details.insert("trajectory_length".into(), json!(self.config.trajectory_length));
+        details.insert(
+            "exp_minus_delta_h".into(),
+            json!(exponential.map(|e| [e.estimate.value, e.estimate.error])),
+        );
+        details.insert("fermions".into(), json!(self.config.fermions));
+        let trajectories = (self.config.trajectories * chains as u64) as f64;
+        let measuring = seconds * self.config.trajectories as f64 / self.total() as f64;
         details.insert("seconds_per_trajectory".into(), json!(measuring / trajectories));
         let independent = measured.tau_int.map(|tau| 2.0 * tau * measuring / trajectories);
         details.insert("seconds_per_independent_configuration".into(), json!(independent));
+        let result = RunResult {
+            scheme: "hmc".into(),
+            theory: self.theory.name().into(),
+            model: None,
+            parameters: self.theory.parameters(),
+            acceptance: Some(acceptance),
+            ess: None,
+            seconds,
+            training_samples: 0,
+            observables: measured.observables,
+        };
+        Ok((result, analysis))
     }
-    let result = RunResult {
-        scheme: "hmc".into(),
-        theory: task.theory.name().into(),
-        model: None,
-        parameters: task.theory.parameters(),
-        acceptance: Some(acceptance),
-        ess: None,
-        seconds,
-        training_samples: 0,
-        observables,
-    };
-    Ok((result, analysis))
 }

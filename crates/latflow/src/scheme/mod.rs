@@ -1,28 +1,56 @@
-//! The registry of sampling schemes, each a resumable task and an analysis of its measurements.
+//! The registry of runs: training, and every sampling scheme, each a resumable task and an analysis of its measurements.
 //!
-//! A new scheme is one variant of [`Scheme`], one arm in each of its methods, and one file here.
+//! Samplers come in two kinds. Proposals that do not depend on the chain are drawn in large batches: a new scheme of this
+//! kind is one source in [`proposals`]. Chains that move step by step are kernels: a new one is one arm in [`chains`].
 
+mod chains;
 mod hmc;
-mod marginal;
+mod independence;
+mod proposals;
+mod series;
 mod train;
+mod walk;
 
-use anyhow::Result;
+use std::path::Path;
 
-use crate::config::Needs;
-use crate::run::{Outcome, RunDirectory};
-use crate::session::Session;
+use anyhow::{Context, Result, bail};
+use latflow_lattice::Streams;
 
-pub(crate) use marginal::trained_model;
+use crate::config::{Config, Method, ModelScheme, Needs, PairKind};
+use crate::io::read;
+use crate::model::read_card;
+use crate::results::{Analysis, Results, RunResult};
+use crate::run::{MODEL, Outcome, RunDirectory, START, Task, drive};
+use crate::session::{Session, note};
 
-/// A way to sample, or a preparation for one.
+/// A run of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     /// Hybrid Monte Carlo.
     Hmc,
-    /// Training of the φ-marginal flow.
+    /// Training of the model.
     Train,
-    /// Independence Metropolis and reweighting with the φ-marginal flow [YUK (15)].
-    Marginal,
+    /// Sampling with the model, as `model.scheme` and `sample.method` say.
+    Sample,
+}
+
+/// A task that ends with results.
+trait Report: Task {
+    /// What the finished run says; may write further files.
+    ///
+    /// # Errors
+    /// When the measurements cannot be analysed or written.
+    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)>;
+}
+
+/// Works until the task is finished or interrupted, and writes the results.
+fn complete<T: Report>(mut task: T, run: &RunDirectory, session: &Session) -> Result<Outcome> {
+    let outcome = drive(&mut task, run, session)?;
+    if let Outcome::Finished { seconds } = outcome {
+        let (result, analysis) = task.results(run, seconds)?;
+        run.finish(&Results { runs: vec![result] }, &analysis)?;
+    }
+    Ok(outcome)
 }
 
 impl Scheme {
@@ -31,7 +59,7 @@ impl Scheme {
         match self {
             Self::Hmc => "hmc",
             Self::Train => "train",
-            Self::Marginal => "sample",
+            Self::Sample => "sample",
         }
     }
 
@@ -39,7 +67,7 @@ impl Scheme {
     pub(crate) fn needs(self) -> Needs {
         match self {
             Self::Hmc => Needs::Sampling,
-            Self::Train | Self::Marginal => Needs::Flow,
+            Self::Train | Self::Sample => Needs::Flow,
         }
     }
 
@@ -48,10 +76,86 @@ impl Scheme {
     /// # Errors
     /// When a step fails or the disk refuses; the last checkpoint is then intact.
     pub(crate) fn work(self, run: &RunDirectory, session: &Session) -> Result<Outcome> {
+        let config = run.config();
         match self {
-            Self::Hmc => hmc::work(run, session),
-            Self::Train => train::work(run, session),
-            Self::Marginal => marginal::work(run, session),
+            Self::Hmc => complete(hmc::HmcTask::new(config)?, run, session),
+            Self::Train => complete(train::TrainTask::new(run)?, run, session),
+            Self::Sample if config.model.scheme == ModelScheme::Gibbs => {
+                complete(chains::ChainTask::new(run)?, run, session)
+            }
+            Self::Sample => match config.sample.method {
+                Method::Independence | Method::PseudoMarginal => {
+                    complete(independence::IndependenceTask::new(run)?, run, session)
+                }
+                Method::PriorRefreshment | Method::PriorHmc | Method::PriorLangevin => {
+                    complete(chains::ChainTask::new(run)?, run, session)
+                }
+            },
         }
     }
+}
+
+/// What the tables call the way in which a configuration samples with its model.
+fn sampling_scheme(config: &Config) -> &'static str {
+    match (config.sample.method, config.model.scheme) {
+        (Method::PseudoMarginal, _) => "pseudo_marginal",
+        (Method::PriorRefreshment, _) => "prior_refreshment",
+        (Method::PriorHmc, _) => "prior_hmc",
+        (Method::PriorLangevin, _) => "prior_langevin",
+        (Method::Independence, ModelScheme::Marginal) => "marginal",
+        (Method::Independence, ModelScheme::Autoregressive) => "autoregressive",
+        (Method::Independence, ModelScheme::Gibbs) => "gibbs",
+        (Method::Independence, ModelScheme::Joint) => "joint",
+    }
+}
+
+/// Streams of a run's configuration.
+fn streams(config: &Config) -> Streams {
+    Streams::new(config.seed)
+}
+
+/// The trained weights for a sampling run, which keeps its own copy of them. `model` is a training run or a file.
+///
+/// # Errors
+/// When there is no trained model, or it was trained as another kind of flow.
+pub(crate) fn trained_model(model: &Path, config: &Config) -> Result<(&'static str, Vec<u8>)> {
+    let (file, bytes) = weights_file(model)?;
+    match read_card(&bytes).with_context(|| file.clone())? {
+        None => note(&format!("note: {file} has no model card: only names and shapes can be checked")),
+        Some(card) => {
+            if let Some(section) = card.other_than(config) {
+                bail!("{file} was trained with another {section} section than this configuration");
+            }
+            let theory = crate::theory::theory(config, &candle_core::Device::Cpu)?;
+            if card.action != theory.parameters() {
+                note(&format!("note: {file} was trained for other couplings; sampling stays exact"));
+            }
+        }
+    }
+    Ok((MODEL, bytes))
+}
+
+/// The weights that a training begins with, or, for a model of φ given a pseudofermion, those of the marginal flow whose
+/// pseudofermions it is shown.
+///
+/// # Errors
+/// When there are none.
+pub(crate) fn starting_weights(model: &Path) -> Result<(&'static str, Vec<u8>)> {
+    Ok((START, weights_file(model)?.1))
+}
+
+/// Whether training cannot begin without [`starting_weights`].
+pub(crate) fn needs_starting_weights(config: &Config) -> bool {
+    config.model.scheme == ModelScheme::Gibbs && matches!(config.model.gibbs.kind, PairKind::Decimation(_))
+}
+
+fn weights_file(model: &Path) -> Result<(String, Vec<u8>)> {
+    let file = if model.is_dir() { model.join(MODEL) } else { model.to_path_buf() };
+    if !file.exists() {
+        bail!(
+            "{}: there is no trained flow; run `latflow train` first, or name one with --model",
+            file.display()
+        );
+    }
+    Ok((file.display().to_string(), read(&file)?))
 }

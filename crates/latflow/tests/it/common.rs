@@ -29,7 +29,7 @@ prior = { gaussian = { sigma = 0.6 } }
 layers = [
   { exponential_convolution = { radius = 1 } },
   { cubic_root = { cubic = 0.3 } },
-  { repeat = { times = 2, layers = [{ affine_coupling = { count = 2, convs = 1, channels = 8, kernel = 3 } }] } },
+  { repeat = { times = 2, layers = [{ affine_coupling = { count = 2, convs = 2, channels = 8, kernel = 3 } }] } },
 ]
 [train]
 batch = 64
@@ -101,11 +101,24 @@ pub(crate) fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
                 bytes = lines.lines().map(|line| timeless(line) + "\n").collect::<String>().into_bytes();
             } else if name.ends_with(".json") {
                 bytes = timeless(&String::from_utf8(bytes).expect("text")).into_bytes();
+            } else if name.ends_with(".safetensors") {
+                bytes = timeless_weights(&bytes);
             }
             found.insert(name, bytes);
         }
     }
     found
+}
+
+/// The header of a weights file without the seconds in its model card, then its tensors.
+fn timeless_weights(bytes: &[u8]) -> Vec<u8> {
+    let (length, rest) = bytes.split_first_chunk::<8>().expect("a header length");
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: Value = serde_json::from_slice(header).expect("a JSON header");
+    if let Some(card) = header["__metadata__"]["latflow"].as_str() {
+        header["__metadata__"]["latflow"] = timeless(card).into();
+    }
+    [header.to_string().as_bytes(), tensors].concat()
 }
 
 fn timeless(json: &str) -> String {

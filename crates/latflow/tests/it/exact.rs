@@ -43,7 +43,7 @@ measure_every = 2
 prior = {{ gaussian = {{ sigma = 0.7 }} }}
 layers = [
   {{ exponential_convolution = {{ radius = 1 }} }},
-  {{ affine_coupling = {{ count = 2, convs = 1, channels = 4, kernel = 1 }} }},
+  {{ affine_coupling = {{ count = 2, convs = 2, channels = 4, kernel = 1 }} }},
 ]
 [train]
 batch = 64

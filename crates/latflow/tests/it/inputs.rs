@@ -117,9 +117,14 @@ fn a_flow_of_another_shape_is_refused() {
     succeed(&[&["train", text(&config), "--out", text(&trained)], &quick[..]].concat());
     let arguments = ["sample", text(&config), "--out", "unused", "--model"];
     let wide = ["--set", "model.marginal.layers=[{ affine_coupling = { count = 2 } }]"];
-    refused(&[&arguments[..], &[text(&trained)], &wide[..]].concat(), &["[model]", "[lattice]"]);
+    refused(
+        &[&arguments[..], &[text(&trained)], &wide[..]].concat(),
+        &["model.safetensors", "[model.marginal]"],
+    );
+    let large = ["--set", "lattice.dims=[6, 6]"];
+    refused(&[&arguments[..], &[text(&trained)], &large[..]].concat(), &["[lattice]"]);
     let file = trained.join("model.safetensors");
     let out = folder.path().join("sample");
     let arguments = ["sample", text(&config), "--out", text(&out), "--model", text(&file)];
-    refused(&[&arguments[..], &wide[..]].concat(), &["model.safetensors", "not in the model"]);
+    refused(&[&arguments[..], &wide[..]].concat(), &["model.safetensors", "[model.marginal]"]);
 }

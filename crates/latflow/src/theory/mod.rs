@@ -2,6 +2,8 @@
 //!
 //! A new theory of a scalar field is one variant of [`config::Theory`], one arm in [`theory`] and one `impl ScalarTheory`.
 
+mod joint;
+
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 use latflow_action::{
@@ -13,6 +15,8 @@ use latflow_flow::decimation::LocalPotential;
 use latflow_lattice::{Boundary, Lattice, Parity, Rng};
 use latflow_observable::{FermionCorrelator, Magnetization, Observable, Phi2, TwoPoint};
 use serde_json::{Map, Value, json};
+
+pub(crate) use joint::JointTheory;
 
 use crate::config::{self, Config, FermionBoundary, FermionTreatment, Gradient};
 
@@ -38,6 +42,9 @@ pub(crate) trait ScalarTheory {
 
     /// What training differentiates.
     fn training_target(&self, gradient: Gradient, solver: ConjugateGradient) -> BoxedTarget;
+
+    /// The theory of φ and one pseudofermion.
+    fn joint(&self, solver: ConjugateGradient) -> JointTheory;
 
     /// Names of the numbers that [`ScalarTheory::evaluate`] measures.
     fn observables(&self) -> &'static [&'static str];
@@ -215,15 +222,13 @@ impl ScalarTheory for Yukawa {
 
     fn hmc_target(&self, fermions: FermionTreatment, solver: ConjugateGradient) -> HmcTarget {
         let bosonic = self.bosonic.clone();
-        match (fermions, &self.even_odd) {
-            (FermionTreatment::Pseudofermion, Some(even_odd)) => {
-                HmcTarget::EvenOdd(Box::new(Pseudofermion::new(bosonic, even_odd.clone(), solver)))
-            }
-            (FermionTreatment::Pseudofermion, None) => {
-                HmcTarget::Full(Pseudofermion::new(bosonic, self.dirac.clone(), solver))
-            }
-            (FermionTreatment::Determinant, _) => HmcTarget::Determinant(Exact(self.exact())),
-            (FermionTreatment::None, _) => HmcTarget::Quenched(Exact(bosonic)),
+        match fermions {
+            FermionTreatment::Pseudofermion => match self.joint(solver) {
+                JointTheory::Full(theory) => HmcTarget::Full(theory),
+                JointTheory::EvenOdd(theory) => HmcTarget::EvenOdd(theory),
+            },
+            FermionTreatment::Determinant => HmcTarget::Determinant(Exact(self.exact())),
+            FermionTreatment::None => HmcTarget::Quenched(Exact(bosonic)),
         }
     }
 
@@ -238,6 +243,14 @@ impl ScalarTheory for Yukawa {
                 Box::new(StochasticDeterminant { bosonic, dirac: self.dirac.clone(), solver, draws: 1 })
             }
         })
+    }
+
+    fn joint(&self, solver: ConjugateGradient) -> JointTheory {
+        let bosonic = self.bosonic.clone();
+        match &self.even_odd {
+            Some(dirac) => JointTheory::EvenOdd(Box::new(Pseudofermion::new(bosonic, dirac.clone(), solver))),
+            None => JointTheory::Full(Pseudofermion::new(bosonic, self.dirac.clone(), solver)),
+        }
     }
 
     fn observables(&self) -> &'static [&'static str] {

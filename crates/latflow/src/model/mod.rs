@@ -1,0 +1,254 @@
+//! The registry of models: a configuration's `[model]` section becomes densities with their parameters.
+//!
+//! ```text
+//! marginal        q(φ)                   [YUK Sec. III A]        autoregressive  q(φ) q(ϕ|φ)     [YUK Sec. III C]
+//! gibbs           q(φ|ϕ)                 [YUK Sec. III B]        joint           q(φ, ϕ)         [YUK Sec. III D]
+//! ```
+//!
+//! Parameters are called `SECTION/…` after the section they belong to, so that the same weights serve every model that has
+//! them: those of an autoregressive model its marginal part, those of a marginal flow the beginning of a joint one.
+
+mod card;
+mod conditional;
+mod marginal;
+mod pair;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
+use latflow_flow::{Bijection, Distribution, FlowModel, Gaussian, NetShape, ParamStore, Sample};
+use latflow_lattice::{Rng, Streams};
+
+use crate::config::{Activation, Config, Gradient, ModelScheme, Precision};
+use crate::theory::{JointTheory, ScalarTheory};
+
+pub(crate) use card::{ModelCard, Trained, read_card, weights};
+pub(crate) use conditional::{ConditionalDensity, PenalizedTheory};
+pub(crate) use marginal::MarginalDensity;
+pub(crate) use pair::{GibbsDensity, GivenPseudofermion};
+
+/// φ `[B, V]` and ϕ `[B, 2, N]`.
+pub(crate) type Pair = (Tensor, Tensor);
+
+/// A flow that several densities use.
+pub(crate) struct Shared<X, C = ()>(Rc<dyn Bijection<X, C>>);
+
+impl<X, C> Shared<X, C> {
+    pub(crate) fn new(flow: impl Bijection<X, C> + 'static) -> Self {
+        Self(Rc::new(flow))
+    }
+}
+
+impl<X, C> Clone for Shared<X, C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<X, C> Bijection<X, C> for Shared<X, C> {
+    fn forward(&self, z: &X, condition: &C) -> latflow_flow::Result<(X, Tensor)> {
+        self.0.forward(z, condition)
+    }
+
+    fn inverse(&self, x: &X, condition: &C) -> latflow_flow::Result<(X, Tensor)> {
+        self.0.inverse(x, condition)
+    }
+}
+
+/// Any density.
+pub(crate) struct AnyDensity<X, C = ()>(Rc<dyn Distribution<X, C>>);
+
+impl<X, C> AnyDensity<X, C> {
+    pub(crate) fn new(density: impl Distribution<X, C> + 'static) -> Self {
+        Self(Rc::new(density))
+    }
+}
+
+impl<X, C> Clone for AnyDensity<X, C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<X, C> Sample<X, C> for AnyDensity<X, C> {
+    fn sample(&self, n: usize, condition: &C, rng: &mut Rng) -> latflow_flow::Result<X> {
+        self.0.sample(n, condition, rng)
+    }
+}
+
+impl<X, C> Distribution<X, C> for AnyDensity<X, C> {
+    fn log_prob(&self, x: &X, condition: &C) -> latflow_flow::Result<Tensor> {
+        self.0.log_prob(x, condition)
+    }
+
+    fn sample_with_log_prob(
+        &self,
+        n: usize,
+        condition: &C,
+        rng: &mut Rng,
+    ) -> latflow_flow::Result<(X, Tensor)> {
+        self.0.sample_with_log_prob(n, condition, rng)
+    }
+}
+
+/// The densities of a model.
+pub(crate) enum Densities {
+    /// q(φ)
+    Marginal(MarginalDensity),
+    /// q(φ) q(ϕ|φ)
+    Autoregressive(MarginalDensity, ConditionalDensity),
+    /// q(φ|ϕ)
+    Gibbs(GibbsDensity),
+    /// q(φ, ϕ)
+    Joint(AnyDensity<Pair>),
+}
+
+/// A model with its parameters.
+pub(crate) struct Model {
+    /// What is drawn from.
+    pub densities: Densities,
+    /// What training changes.
+    pub parameters: ParamStore,
+    /// The architecture, for the tables.
+    pub name: String,
+}
+
+/// What a model is built in.
+pub(crate) struct Site<'a> {
+    /// The whole configuration.
+    pub config: &'a Config,
+    /// The theory that is modelled.
+    pub theory: &'a dyn ScalarTheory,
+    /// Its two fields.
+    pub joint: &'a JointTheory,
+    /// Where tensors live.
+    pub device: &'a Device,
+}
+
+impl Site<'_> {
+    fn store(&self, precision: Precision) -> ParamStore {
+        let dtype = match precision {
+            Precision::F32 => DType::F32,
+            Precision::F64 => DType::F64,
+        };
+        ParamStore::new(Streams::new(self.config.seed), dtype, self.device)
+    }
+
+    /// The model of the configuration's scheme at its seeded start.
+    ///
+    /// # Errors
+    /// When a layer does not fit the lattice.
+    pub(crate) fn model(&self) -> Result<Model> {
+        let model = &self.config.model;
+        match model.scheme {
+            ModelScheme::Marginal => self.marginal(),
+            ModelScheme::Autoregressive => {
+                let mut parameters = self.store(model.marginal.precision);
+                let (marginal, first) = marginal::build(self, &mut parameters)?;
+                let (conditional, second) = conditional::build(self, &mut parameters)?;
+                let densities = Densities::Autoregressive(marginal, conditional);
+                Ok(Model { densities, parameters, name: format!("{first} + {second}") })
+            }
+            ModelScheme::Gibbs => {
+                let mut parameters = self.store(model.gibbs.precision);
+                let (density, name) = pair::gibbs(self, &mut parameters)?;
+                Ok(Model { densities: Densities::Gibbs(density), parameters, name })
+            }
+            ModelScheme::Joint => {
+                let mut parameters = self.store(model.joint.precision);
+                let (density, name) = pair::joint(self, &mut parameters)?;
+                Ok(Model { densities: Densities::Joint(density), parameters, name })
+            }
+        }
+    }
+
+    /// The marginal flow, whatever the scheme.
+    ///
+    /// # Errors
+    /// When a layer does not fit the lattice.
+    pub(crate) fn marginal(&self) -> Result<Model> {
+        let mut parameters = self.store(self.config.model.marginal.precision);
+        let (density, name) = marginal::build(self, &mut parameters)?;
+        Ok(Model { densities: Densities::Marginal(density), parameters, name })
+    }
+
+    /// q(ϕ|φ) without parameters, for estimates of the determinant.
+    ///
+    /// # Errors
+    /// When the configuration's has some: then it must be trained as part of an autoregressive model.
+    pub(crate) fn untrained_conditional(&self) -> Result<(ConditionalDensity, &'static str)> {
+        let mut parameters = self.store(self.config.model.marginal.precision);
+        let (density, name) = conditional::build(self, &mut parameters)?;
+        anyhow::ensure!(
+            parameters.count() == 0,
+            "model.conditional: {name} has parameters, which only model.scheme = \"autoregressive\" trains"
+        );
+        Ok((density, name))
+    }
+
+    /// Whether training estimates log-determinants where it can.
+    fn stochastic(&self) -> bool {
+        self.config.train.gradient == Gradient::Stochastic
+    }
+}
+
+impl Model {
+    /// Takes every parameter from the tensors of a weights file, which may hold those of other sections too.
+    ///
+    /// # Errors
+    /// When one is missing or has another shape.
+    pub(crate) fn restore(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let mut mine = BTreeMap::new();
+        for (name, _) in self.parameters.iter() {
+            let tensor = tensors.get(name).with_context(|| format!("there is no parameter {name}"))?;
+            mine.insert(name.clone(), tensor.clone());
+        }
+        Ok(self.parameters.restore(&mine)?)
+    }
+
+    /// Takes the parameters that another model has by the same name, its section aside, and in the same shape; the others stay
+    /// as they are. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn begin_with(&self, tensors: &BTreeMap<String, Tensor>) -> Result<usize> {
+        let inside = |name: &str| name.split_once('/').map(|(_, rest)| rest.to_owned());
+        let others: BTreeMap<String, &Tensor> =
+            tensors.iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
+        let mut taken = 0;
+        for (name, var) in self.parameters.iter() {
+            let other = tensors.get(name).or_else(|| others.get(&inside(name)?).copied());
+            if let Some(tensor) = other.filter(|tensor| tensor.dims() == var.dims()) {
+                self.parameters.set(name, tensor)?;
+                taken += 1;
+            }
+        }
+        Ok(taken)
+    }
+}
+
+fn activation(activation: Activation) -> latflow_kernels::Activation {
+    match activation {
+        Activation::Identity => latflow_kernels::Activation::Identity,
+        Activation::LeakyRelu => latflow_kernels::Activation::LeakyRelu(LEAK),
+        Activation::Tanh => latflow_kernels::Activation::Tanh,
+    }
+}
+
+/// Slope of leaky ReLUs for negative arguments.
+const LEAK: f64 = 0.01;
+
+/// A network of `convs` convolutions, of which all but the last are hidden.
+fn net_shape([convs, channels, kernel]: [usize; 3], inner: Activation, last: Activation) -> NetShape {
+    NetShape {
+        hidden: vec![channels; convs - 1],
+        kernel,
+        activation: activation(inner),
+        final_activation: activation(last),
+    }
+}
+
+/// q(φ) with the prior's field within reach.
+pub(crate) type ScalarDensity = FlowModel<Gaussian, Shared<Tensor>>;
