@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use latflow_action::{Exact, Phi4};
-use latflow_flow::train::{Adam, Clip, Schedule, Trainer};
+use latflow_flow::train::{Adam, Clip, Estimator, Schedule, Trainer};
 use latflow_flow::{
     Activation, AffineCoupling, Bijection, Chain, CubicRoot, Distribution, Error, ExponentialConvolution,
     FlowModel, Gaussian, NetShape, ParamStore, Sample,
@@ -207,4 +207,53 @@ fn training_stops_loudly_when_the_loss_is_not_finite() {
     let mut t = trainer(&store, 15);
     assert!(matches!(t.step(&model, &target, &store), Err(Error::NotFinite { step: 0, .. })));
     assert_eq!(t.steps_done(), 0);
+}
+
+/// The free field as target of a linear flow that contains it: at the optimum every path gradient vanishes, sample by sample,
+/// while the total one is noise. Away from it both have the same mean.
+#[test]
+fn path_and_total_gradients_agree_on_average_and_the_path_has_no_noise_at_the_optimum() {
+    let lattice = Lattice::new(&[4, 4]).unwrap();
+    let target = Exact(Phi4::new(&lattice, 1.0, 0.0).unwrap());
+    let norms = |estimator: Estimator, trained: bool| {
+        let mut store = ParamStore::new(Streams::new(1), DType::F64, &CPU);
+        let layer = ExponentialConvolution::new(&mut store, "0", &lattice, 2).unwrap();
+        let model = FlowModel { prior: Gaussian::new(0.7, 16, &CPU).unwrap(), flow: layer };
+        if trained {
+            let schedule = Schedule::new(&[(0, 3e-2), (250, 3e-3), (400, 3e-4)]).unwrap();
+            let mut t = Trainer::new(&store, schedule, Clip::default(), 64, Streams::new(2)).unwrap();
+            t = t.with_estimator(Estimator::Path);
+            for _ in 0..500 {
+                t.step(&model, &target, &store).unwrap();
+            }
+        }
+        // A rate of zero: the same point again and again. Adam's first moment is (1 − β₁) times the first gradient.
+        (0..50)
+            .map(|seed| {
+                let schedule = Schedule::new(&[(0, 1e-300)]).unwrap();
+                let t = Trainer::new(&store, schedule, Clip::default(), 64, Streams::new(10 + seed)).unwrap();
+                let mut t = t.with_estimator(estimator);
+                t.step(&model, &target, &store).unwrap();
+                let (_, tensors) = t.checkpoint(&store).unwrap();
+                (&tensors["adam/first/0"] * 10.0).unwrap().to_vec1::<f64>().unwrap()
+            })
+            .collect::<Vec<_>>()
+    };
+    let moments = |all: &[Vec<f64>], i: usize| {
+        let n = all.len() as f64;
+        let mean = all.iter().map(|g| g[i]).sum::<f64>() / n;
+        let variance = all.iter().map(|g| (g[i] - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        (mean, variance / n)
+    };
+    let (path, total) = (norms(Estimator::Path, false), norms(Estimator::Total, false));
+    for i in 0..path[0].len() {
+        let ((a, va), (b, vb)) = (moments(&path, i), moments(&total, i));
+        let z = (a - b) / (va + vb).sqrt();
+        assert!(z.abs() < 4.5, "component {i}: path {a}, total {b}, z = {z}");
+    }
+    let (path, total) = (norms(Estimator::Path, true), norms(Estimator::Total, true));
+    for i in 0..path[0].len() {
+        let (noise_path, noise_total) = (moments(&path, i).1, moments(&total, i).1);
+        assert!(noise_path < 1e-2 * noise_total, "component {i}: {noise_path:e} against {noise_total:e}");
+    }
 }
