@@ -22,7 +22,7 @@ pub enum LogDetValue {
     /// Dense Hessian and Cholesky: exact, O(V³).
     Dense,
     /// Mean of stochastic Lanczos quadrature, O(V): for losses and monitoring. **Not exact**: a sampler that accepts or reweights
-    /// with it is biased, since E[e^x] ≠ e^{E[x]}, and because the noise belongs to the configuration it is not a
+    /// with it is biased, since ⟨e^x⟩ ≠ e^{⟨x⟩}, and because the noise belongs to the configuration it is not a
     /// pseudo-marginal scheme either. Check [`LogDetValue::is_exact`].
     Lanczos {
         /// Noise vectors, at least 2.

@@ -24,7 +24,7 @@ pub struct LogDetEstimate {
     pub standard_error: Vec<f64>,
 }
 
-/// log det of a batch of operators from `probes`, vectors `[B, …]` with E[χχᵀ] = 1, and `steps` products with each.
+/// log det of a batch of operators from `probes`, vectors `[B, …]` with ⟨χχᵀ⟩ = 1, and `steps` products with each.
 /// A configuration that is not finite gets NaN.
 ///
 /// # Errors

@@ -55,15 +55,21 @@ impl NewtonCg {
             if !active.contains(&true) {
                 return Ok(state.z);
             }
-            state = self.step(&state, &active, &at)?;
+            state = self.step(&state, &active, &goal, &at)?;
         }
         match state.norm.iter().zip(&goal).position(|(n, g)| n > g) {
             None => Ok(state.z),
-            Some(configuration) => Err(self.failure(configuration, &state, goal[configuration])),
+            Some(configuration) => Err(state.failure(configuration, &goal)),
         }
     }
 
-    fn step(&self, state: &State, active: &[bool], at: &impl Fn(&Tensor) -> Result<State>) -> Result<State> {
+    fn step(
+        &self,
+        state: &State,
+        active: &[bool],
+        goal: &[f64],
+        at: &impl Fn(&Tensor) -> Result<State>,
+    ) -> Result<State> {
         const HALVINGS: usize = 40;
         let mask: Vec<f64> = active.iter().map(|&a| f64::from(u8::from(a))).collect();
         let right = add_scaled(&state.z.zeros_like()?, &mask, &state.residual)?;
@@ -85,12 +91,7 @@ impl NewtonCg {
             }
         }
         let worst = (0..active.len()).filter(|&b| active[b]).min_by(|&a, &b| length[a].total_cmp(&length[b]));
-        let configuration = worst.expect("a step has an active configuration");
-        Err(self.failure(configuration, state, self.tolerance))
-    }
-
-    fn failure(&self, configuration: usize, state: &State, tolerance: f64) -> Error {
-        Error::Inversion { configuration, residual: state.norm[configuration], tolerance }
+        Err(state.failure(worst.expect("a step has an active configuration"), goal))
     }
 }
 
@@ -100,4 +101,11 @@ struct State {
     /// ∇u(z) − x.
     residual: Tensor,
     norm: Vec<f64>,
+}
+
+impl State {
+    fn failure(&self, configuration: usize, goal: &[f64]) -> Error {
+        let (residual, tolerance) = (self.norm[configuration], goal[configuration]);
+        Error::Inversion { configuration, residual, tolerance }
+    }
 }
