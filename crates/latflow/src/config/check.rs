@@ -208,8 +208,9 @@ fn train(train: &Train) -> Checked {
     require(increasing, "train.lr", "has steps that do not increase", allowed)?;
     let rates = train.lr.iter().all(|(_, rate)| *rate > 0.0 && rate.is_finite());
     require(rates, "train.lr", "has a rate that is not positive", allowed)?;
-    positive(train.clip.value, "train.clip.value")?;
-    positive(train.clip.norm, "train.clip.norm")?;
+    for (key, bound) in [("train.clip.value", train.clip.value), ("train.clip.norm", train.clip.norm)] {
+        require(bound > 0.0, key, "must be positive", "numbers above 0; inf for no bound")?;
+    }
     tolerance(train.solver_tolerance, "train.solver_tolerance")?;
     at_least_one(train.solver_iterations as u64, "train.solver_iterations")
 }

@@ -6,5 +6,6 @@ mod exact;
 mod inputs;
 mod measure;
 mod pipeline;
+mod presets;
 #[cfg(unix)]
 mod resume;
