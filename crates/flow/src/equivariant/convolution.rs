@@ -9,7 +9,7 @@
 //! for every hidden layer; the last one has convolutions and biases only. A kind of field that is not there takes part in no
 //! product: from an AP-field alone, the first hidden layer makes P'' = |A'|, A'' = A'.
 
-use super::layer::{Layer, Start, Stencils, activate_and_multiply, multiplied};
+use super::layer::{Layer, Start, Stencils, multiplied};
 use super::squeeze::SqueezeFields;
 use super::{Channels, FieldNetwork, Fields};
 use crate::{Error, ParamStore, Result};
@@ -116,7 +116,7 @@ impl FieldNetwork for ApNet {
             fields = squeeze.forward(&fields)?;
         }
         for layer in &self.hidden {
-            fields = activate_and_multiply(&layer.forward(&fields)?, self.slope)?;
+            fields = layer.forward_with_products(&fields, self.slope)?;
         }
         let last = self.last.forward(&fields)?;
         let finish = |x: Option<Tensor>| x.map(|x| self.final_activation.apply(&x)).transpose();

@@ -11,7 +11,7 @@
 use super::{Channels, Fields};
 use crate::{ParamStore, Result};
 use candle_core::Tensor;
-use latflow_kernels::{Activation, Stencil, convolution};
+use latflow_kernels::{Activation, Grade, Stencil, convolution, graded_products, odd_logarithm, tilted};
 use latflow_lattice::{Boundary, Lattice};
 use rand_distr::{Distribution as _, StandardNormal};
 
@@ -79,6 +79,33 @@ impl Layer {
 
     /// Convolutions and biases.
     pub(super) fn forward(&self, fields: &Fields) -> Result<Fields> {
+        let Fields { periodic, antiperiodic } = self.convolve(fields)?;
+        let antiperiodic = match (&self.antiperiodic, antiperiodic) {
+            (Some(c), Some(u)) => Some(tilted(&u, &c.bias)?),
+            _ => None,
+        };
+        Ok(Fields { periodic, antiperiodic })
+    }
+
+    /// Convolutions, biases, activations and products: P'' = concat(P', |A'|), A'' = concat(A', P' A').
+    pub(super) fn forward_with_products(&self, fields: &Fields, slope: f64) -> Result<Fields> {
+        let Fields { periodic, antiperiodic } = self.convolve(fields)?;
+        let (periodic, antiperiodic) = match (periodic, antiperiodic, &self.antiperiodic) {
+            (Some(p), Some(u), Some(c)) => {
+                let products = |grade| graded_products(&p, &u, &c.bias, slope, grade);
+                (Some(products(Grade::Even)?), Some(products(Grade::Odd)?))
+            }
+            (None, Some(u), Some(c)) => {
+                let (abs, a) = odd_logarithm(&u, &c.bias)?;
+                (Some(abs), Some(a))
+            }
+            (p, _, _) => (p.map(|p| Activation::LeakyRelu(slope).apply(&p)).transpose()?, None),
+        };
+        Ok(Fields { periodic, antiperiodic })
+    }
+
+    /// Convolutions, and the bias of P.
+    fn convolve(&self, fields: &Fields) -> Result<Fields> {
         let periodic = match (&self.periodic, &fields.periodic) {
             (Some(c), Some(x)) => Some(convolution(x, &c.weight, &c.bias, &c.stencil)?),
             _ => None,
@@ -86,8 +113,7 @@ impl Layer {
         let antiperiodic = match (&self.antiperiodic, &fields.antiperiodic) {
             (Some(c), Some(x)) => {
                 let nothing = c.bias.zeros_like()?.detach();
-                let u = convolution(x, &c.weight, &nothing, &c.stencil)?;
-                Some((&u + (&u * 0.25)?.tanh()?.broadcast_mul(&c.bias)?)?)
+                Some(convolution(x, &c.weight, &nothing, &c.stencil)?)
             }
             _ => None,
         };
@@ -114,50 +140,9 @@ impl Convolution {
     }
 }
 
-/// P'' = concat(P', |A'|), A'' = concat(A', P' A') of P' = leaky(P), A' = odd(A).
-pub(super) fn activate_and_multiply(fields: &Fields, slope: f64) -> Result<Fields> {
-    let p = fields.periodic.as_ref().map(|p| Activation::LeakyRelu(slope).apply(p)).transpose()?;
-    let Some(a) = &fields.antiperiodic else { return Ok(Fields { periodic: p, antiperiodic: None }) };
-    // Counting zero as positive, odd(x) = s log(1 + s x) has the derivative 1 there.
-    let sign = a.detach().ge(0.0)?.to_dtype(a.dtype())?.affine(2.0, -1.0)?;
-    let abs = ((a * &sign)? + 1.0)?.log()?;
-    let a = (&abs * sign)?;
-    Ok(match p {
-        None => Fields { periodic: Some(abs), antiperiodic: Some(a) },
-        Some(p) => Fields {
-            antiperiodic: Some(Tensor::cat(&[&a, &(&p * &a)?], 2)?),
-            periodic: Some(Tensor::cat(&[p, abs], 2)?),
-        },
-    })
-}
-
-/// Channels after [`activate_and_multiply`].
+/// Channels after the products of a layer's outputs.
 pub(super) fn multiplied(fields: Channels) -> Channels {
     let Channels { periodic, antiperiodic } = fields;
     let products = if periodic > 0 { antiperiodic } else { 0 };
     Channels { periodic: periodic + antiperiodic, antiperiodic: antiperiodic + products }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Fields, activate_and_multiply};
-    use candle_core::{Device, Var};
-
-    #[test]
-    fn the_odd_activation_has_slope_one_at_zero() {
-        let x = [-3.0, -0.5, 0.0, 1e-9, 2.0];
-        let var = Var::new(&[[x]], &Device::Cpu).unwrap().transpose(1, 2).unwrap();
-        let var = Var::from_tensor(&var.contiguous().unwrap()).unwrap();
-        let fields = Fields { periodic: None, antiperiodic: Some(var.as_tensor().clone()) };
-        let out = activate_and_multiply(&fields, 0.1).unwrap();
-        let (abs, odd) = (out.periodic.unwrap(), out.antiperiodic.unwrap());
-        let slope = odd.sum_all().unwrap().backward().unwrap().get(&var).unwrap().clone();
-        let list = |t: candle_core::Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-        let (abs, odd, slope) = (list(abs), list(odd), list(slope));
-        for (i, x) in x.into_iter().enumerate() {
-            let expected = f64::signum(x) * x.abs().ln_1p();
-            assert!((odd[i] - expected).abs() < 1e-15 && (abs[i] - expected.abs()).abs() < 1e-15);
-            assert!((slope[i] - 1.0 / (1.0 + x.abs())).abs() < 1e-15, "slope {} at {x}", slope[i]);
-        }
-    }
 }
