@@ -43,7 +43,7 @@ impl Sites {
     pub fn mask(self, lattice: &Lattice, half: Parity, device: &Device) -> Result<Tensor> {
         let parity = |site: usize| match self {
             Self::All => lattice.parity(site),
-            Self::Of(_) if lattice.coordinates(site)[0] % 2 == 0 => Parity::Even,
+            Self::Of(_) if lattice.coordinates(site)[0].is_multiple_of(2) => Parity::Even,
             Self::Of(_) => Parity::Odd,
         };
         let mask: Vec<f64> =
