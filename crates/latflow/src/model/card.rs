@@ -51,10 +51,20 @@ pub(crate) struct ModelCard {
 
 impl ModelCard {
     /// Whether these weights are of the architecture that the configuration describes, in the words of the section that
-    /// differs.
+    /// differs or was not trained.
     pub(crate) fn other_than(&self, config: &Config) -> Option<&'static str> {
         let (ours, theirs) = (&config.model, &self.model);
-        let conditional = ours.conditional != theirs.conditional;
+        let conditional = ours.conditional != theirs.conditional || theirs.scheme != ours.scheme;
+        let trained = match ours.scheme {
+            // The marginal part of an autoregressive model is a marginal flow, and the whole of it without parameters of ϕ.
+            ModelScheme::Marginal | ModelScheme::Autoregressive => {
+                matches!(theirs.scheme, ModelScheme::Marginal | ModelScheme::Autoregressive)
+            }
+            ModelScheme::Gibbs | ModelScheme::Joint => theirs.scheme == ours.scheme,
+        };
+        if !trained {
+            return Some("[model] scheme");
+        }
         let other = |differs: bool, section| differs.then_some(section);
         other(self.dims != config.lattice.dims, "[lattice]").or(match ours.scheme {
             ModelScheme::Marginal => other(ours.marginal != theirs.marginal, "[model.marginal]"),

@@ -124,7 +124,7 @@ pub(crate) fn trained_model(model: &Path, config: &Config) -> Result<(&'static s
         None => note(&format!("note: {file} has no model card: only names and shapes can be checked")),
         Some(card) => {
             if let Some(section) = card.other_than(config) {
-                bail!("{file} was trained with another {section} section than this configuration");
+                bail!("{file} was trained with another {section} than this configuration has");
             }
             let theory = crate::theory::theory(config, &candle_core::Device::Cpu)?;
             if card.action != theory.parameters() {

@@ -73,6 +73,28 @@ pub(crate) fn workspace() -> (tempfile::TempDir, PathBuf) {
     (folder, config)
 }
 
+/// A folder with a configuration in it whose model is a decimation, which every scheme can begin with.
+pub(crate) fn decimation_workspace() -> (tempfile::TempDir, PathBuf) {
+    let (folder, config) = workspace();
+    let (before, after) = (SMALL.split_once("[model.marginal]"), SMALL.split_once("[train]"));
+    let (before, after) = (before.expect("a model").0, after.expect("a training").1);
+    let model = "\
+[model.marginal]
+prior = { gaussian = { sigma = 1.4142135623730951 } }
+layers = [{ decimation = { channels = [4], radius = 2 } }]
+[model.gibbs.kind.decimation]
+channels = [4]
+radius = 2
+[model.joint.kind.decimation]
+channels = [4]
+radius = 2
+[train]
+estimator = \"path\"
+";
+    fs::write(&config, format!("{before}{model}{after}")).expect("the configuration is written");
+    (folder, config)
+}
+
 /// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("temporary paths are plain text")

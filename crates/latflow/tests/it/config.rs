@@ -132,6 +132,27 @@ fn every_bad_input_is_named_with_file_key_value_and_remedy() {
         ),
         ("model.marginal.layers=[{ repeat = { times = 0, layers = [] } }]", &["repeat.times = 0"]),
         ("model.marginal.layers=[]", &["model.marginal.layers = []", "at least one"]),
+        ("train.estimator=score", &["train.estimator", "total, path"]),
+        ("model.scheme=conditional", &["model.scheme", "marginal, autoregressive, gibbs, joint"]),
+        (
+            "model.marginal.layers=[{ decimation = { powers = 5 } }]",
+            &["model.marginal.layers[0].decimation.powers = 5", "4, 6, 8"],
+        ),
+        (
+            "model.marginal.layers=[{ convex_potential = { convs = 1 } }]",
+            &["convex_potential.convs = 1", "2, 3, 4"],
+        ),
+        (
+            "model.conditional.kind={ linear = { operators = 0 } }",
+            &["model.conditional.kind.linear.operators = 0"],
+        ),
+        ("model.gibbs.kind={ couplings = { kernel = 2 } }", &["gibbs.kind.couplings.kernel = 2", "odd"]),
+        ("model.joint.kind={ couplings = { sigma_pf = 0 } }", &["joint.kind.couplings.sigma_pf = 0"]),
+        ("sample.method=metropolis", &["sample.method", "prior_langevin"]),
+        ("sample.draws=0", &["sample.draws = 0"]),
+        ("sample.angle=2", &["sample.angle = 2", "π/2"]),
+        ("sample.measure_every=100000", &["sample.measure_every", "no measurement"]),
+        ("sample.solver_tolerance=0", &["sample.solver_tolerance = 0"]),
         ("device=gpu", &["device = \"gpu\"", "cuda:0"]),
         ("action.yukawa.lambda=-2", &["--set action.yukawa.lambda=-2", "action.yukawa.lambda = -2"]),
         ("lattice.dims=[3, 4]", &["--set lattice.dims=[3, 4]", "3 is odd"]),
@@ -148,6 +169,40 @@ fn every_bad_input_is_named_with_file_key_value_and_remedy() {
             assert!(error.contains(word), "expected `{word}` in:\n{error}\nfor --set {text}");
         }
     }
+}
+
+/// `(what is asked for together, words that the error must contain)`
+#[test]
+fn combinations_that_cannot_be_are_refused() {
+    let linear = "model.conditional.kind={ linear = { penalty = 1e-5 } }";
+    let autoregressive = "model.scheme=autoregressive";
+    let full = "action.yukawa.even_odd=false";
+    let cases: &[(&[&str], &[&str])] = &[
+        (
+            &["model.scheme=gibbs", "sample.method=prior_hmc"],
+            &["sample.method = \"prior_hmc\"", "independence"],
+        ),
+        (&["model.scheme=joint", "sample.method=pseudo_marginal"], &["sample.method"]),
+        (&[autoregressive, linear], &["action.yukawa.even_odd", "all sites"]),
+        (&[autoregressive, linear, full, "train.estimator=path"], &["train.estimator", "penalty"]),
+        (
+            &[autoregressive, "model.conditional.kind={ exponential = { order = 2 } }"],
+            &["exponential.order = 2", "0 … 1"],
+        ),
+        (
+            &[autoregressive, full, "model.conditional.kind={ exponential = { order = 3 } }"],
+            &["exponential.order = 3", "0 … 2"],
+        ),
+        (&["model.scheme=gibbs", full], &["action.yukawa.even_odd", "couplings"]),
+        (&["model.scheme=joint", "lattice.dims=[4, 4, 4]"], &["model.joint.kind", "two dimensions"]),
+    ];
+    for (overrides, words) in cases {
+        let error = read(GOOD, overrides).expect_err(&format!("must be refused: {overrides:?}"));
+        for word in *words {
+            assert!(error.contains(word), "expected `{word}` in:\n{error}\nfor {overrides:?}");
+        }
+    }
+    assert!(read(GOOD, &[autoregressive, linear, full]).is_ok());
 }
 
 #[test]

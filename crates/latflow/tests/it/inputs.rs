@@ -127,4 +127,14 @@ fn a_flow_of_another_shape_is_refused() {
     let out = folder.path().join("sample");
     let arguments = ["sample", text(&config), "--out", text(&out), "--model", text(&file)];
     refused(&[&arguments[..], &wide[..]].concat(), &["model.safetensors", "[model.marginal]"]);
+    // The weights of a marginal flow serve an autoregressive model whose pseudofermions need none, but no other.
+    let linear = ["--set", "model.scheme=autoregressive", "--set", "model.conditional.kind={ linear = {} }"];
+    let linear = [&arguments[..], &linear[..], &["--set", "action.yukawa.even_odd=false"]].concat();
+    refused(&linear, &["model.safetensors", "[model.conditional]"]);
+    let gibbs = ["--set", "model.scheme=gibbs"];
+    let arguments = ["sample", text(&config), "--out", "unused", "--model", text(&trained)];
+    refused(&[&arguments[..], &gibbs[..]].concat(), &["model.safetensors", "[model] scheme"]);
+    refused(&[&["train", text(&config), "--out", "unused"], &gibbs[..]].concat(), &["--model"]);
+    fs::write(trained.join("model.safetensors"), b"rubbish").expect("written");
+    refused(&arguments, &["model.safetensors", "not a safetensors file"]);
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::common::{assert_same, contents, latflow, run, succeed, text, workspace};
+use crate::common::{assert_same, contents, decimation_workspace, latflow, run, succeed, text, workspace};
 
 /// Lines of metrics so far.
 fn progress(run: &Path) -> usize {
@@ -44,7 +44,19 @@ fn killed_runs_agree(
     folder: &Path,
     config: &Path,
 ) -> PathBuf {
-    let (plain, killed) = (folder.join(format!("{command}-plain")), folder.join(format!("{command}-killed")));
+    named_killed_runs_agree(command, command, extra, lines, folder, config)
+}
+
+/// The same, in folders of another name.
+fn named_killed_runs_agree(
+    name: &str,
+    command: &str,
+    extra: &[&str],
+    lines: &[usize],
+    folder: &Path,
+    config: &Path,
+) -> PathBuf {
+    let (plain, killed) = (folder.join(format!("{name}-plain")), folder.join(format!("{name}-killed")));
     succeed(&[&[command, text(config), "--out", text(&plain)], extra].concat());
     let mut first = [&[command, text(config), "--out", text(&killed)], extra].concat();
     let mut kills = 0;
@@ -75,6 +87,56 @@ fn killed_hmc_continues_bit_by_bit() {
     let (folder, config) = workspace();
     let short = ["--set", "hmc.trajectories=120"];
     killed_runs_agree("hmc", &short, &[3, 45, 90, 130], folder.path(), &config);
+}
+
+/// Every scheme: `(name, what makes it, when it is killed)`, training first where it has one of its own.
+#[test]
+fn killed_runs_of_every_scheme_continue_bit_by_bit() {
+    let (folder, config) = decimation_workspace();
+    let folder = folder.path();
+    let marginal = folder.join("marginal");
+    succeed(&["train", text(&config), "--out", text(&marginal), "--set", "train.steps=20"]);
+    let mut models = vec![("marginal", marginal.clone())];
+    let couplings = "kind={ couplings = { layers = 2, convs = 2, channels = 2 } }";
+    let (gibbs, joint) = (format!("model.gibbs.{couplings}"), format!("model.joint.{couplings}"));
+    let trainings: &[(&str, &[&str], bool)] = &[
+        ("gibbs", &["model.scheme=gibbs"], true),
+        ("restricted", &["model.scheme=gibbs", &gibbs, "train.estimator=total"], false),
+        ("joint", &["model.scheme=joint"], true),
+        ("coupled", &["model.scheme=joint", &joint], false),
+    ];
+    let short = ["train.steps=60", "train.batch=32"];
+    for (name, sets, begins) in trainings {
+        let mut extra: Vec<&str> = sets.iter().chain(&short).flat_map(|set| ["--set", set]).collect();
+        if *begins {
+            extra.extend(["--model", text(&marginal)]);
+        }
+        let folder_name = format!("train-{name}");
+        let run = named_killed_runs_agree(&folder_name, "train", &extra, &[3, 24, 44], folder, &config);
+        models.push((name, run));
+    }
+    let noise = "model.conditional.kind={ gaussian = { sigma = 1.0 } }";
+    let samplings: &[(&str, &str, &[&str])] = &[
+        ("marginal", "marginal", &[]),
+        ("pseudo_marginal", "marginal", &["sample.method=pseudo_marginal", "sample.draws=2"]),
+        ("noise", "marginal", &["sample.method=pseudo_marginal", "sample.draws=2", noise]),
+        ("prior_refreshment", "marginal", &["sample.method=prior_refreshment", "sample.measure_every=3"]),
+        ("prior_hmc", "marginal", &["sample.method=prior_hmc", "sample.integrator_steps=1"]),
+        ("prior_langevin", "marginal", &["sample.method=prior_langevin"]),
+        ("autoregressive", "marginal", &["model.scheme=autoregressive"]),
+        ("gibbs", "gibbs", &["model.scheme=gibbs"]),
+        ("restricted", "restricted", &["model.scheme=gibbs", &gibbs]),
+        ("joint", "joint", &["model.scheme=joint"]),
+        ("coupled", "coupled", &["model.scheme=joint", &joint]),
+    ];
+    let short = ["sample.steps=130", "sample.checkpoint_every=20"];
+    for (name, model, sets) in samplings {
+        let model = &models.iter().find(|(other, _)| other == model).expect("it was trained").1;
+        let sets = sets.iter().chain(&short).flat_map(|set| ["--set", set]);
+        let extra: Vec<&str> = sets.chain(["--model", text(model)]).collect();
+        let name = format!("sample-{name}");
+        named_killed_runs_agree(&name, "sample", &extra, &[2, 23, 41], folder, &config);
+    }
 }
 
 #[test]
