@@ -54,6 +54,9 @@ impl LocalPotential {
     }
 }
 
+/// The constants are stored in these units: they are larger than everything else that is trained, and have as far to go.
+const BASE_UNIT: f64 = 4.0;
+
 /// Where the grid ends in units of s.
 const CUTOFF: f64 = 1.8;
 
@@ -137,6 +140,7 @@ impl SiteCoupling {
         let base = store.create(&format!("{name}/base"), &[powers.len() / 2], |_| {
             let mut base = vec![0.0; powers.len() / 2];
             (base[0], base[1]) = (-potential.quadratic * scale.powi(2), -potential.quartic * scale.powi(4));
+            base.iter_mut().for_each(|b| *b /= BASE_UNIT);
             base
         })?;
         let device = store.device().clone();
@@ -192,7 +196,7 @@ impl SiteCoupling {
         let (batch, active) = (x.dim(0)?, self.active.dim(0)?);
         let visible = x.index_select(&self.sublattice, 1)?.broadcast_mul(&self.visible)?;
         let n = self.powers as usize;
-        let even = self.base.to_dtype(DType::F64)?.unsqueeze(1)?;
+        let even = (self.base.to_dtype(DType::F64)?.unsqueeze(1)? * BASE_UNIT)?;
         let base = Tensor::cat(&[&even.zeros_like()?, &even], 1)?.flatten_all()?;
         let mut theta = base.broadcast_as((batch, active, n))?;
         if let Some(net) = &self.net {

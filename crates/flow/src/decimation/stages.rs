@@ -3,11 +3,16 @@
 //! ```text
 //! Λ_{2j}   square lattice of spacing u = 2^j,        basis (u, 0), (0, u)
 //! Λ_{2j+1} its sites of odd parity, rotated by 45°,  basis (u, u), (u, −u)
-//! stage(s) of level k: Λ_k \ Λ_{k+1}, for k ≥ 1 in two interleaved halves a, b that are no neighbours within Λ_k \ Λ_{k+1}
+//! stages of level k ≥ 1: Λ_k \ Λ_{k+1} in interleaved parts, a before b, no two sites of which are neighbours
 //! ```
+//!
+//! Sites of one stage are drawn independently of each other, so that what couples them through sites not filled yet is lost:
+//! half of the variance of log w, were levels 1 to 3 not divided once more (aa, ab, …). Only part b of level 1 needs no
+//! division: it is exactly independent given what is before.
 
 use crate::{Error, Result};
 use latflow_lattice::{Boundary, Lattice, Parity};
+use std::collections::BTreeSet;
 
 /// Sites that are filled together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,33 +94,29 @@ pub fn stages(lattice: &Lattice) -> Result<Vec<Stage>> {
             break;
         }
         let u = unit as isize;
-        // Level 2j: one parity goes.
+        // Level 2j: one parity goes; a has both coordinates even, b both odd.
         let square: Vec<(usize, usize)> = pairs().collect();
         let goes = |a: usize, b: usize| (a + b) % 2 == 0;
-        let first_half = |a: usize, _: usize| a % 2 == 0;
-        add_level(
-            &mut stages,
-            level,
-            &square,
-            site,
-            goes,
-            (level > 0).then_some(first_half),
-            [[u, 0], [0, u]],
-        );
-        // Level 2j + 1: of the other parity, the sites of even a.
+        let divisible = extents.iter().all(|l| l % 4 == 0);
+        let quarter = |a: usize, b: usize| (a / 2 + b / 2) % 2;
+        let part = |a: usize, b: usize| match (level, divisible && level <= DIVIDED) {
+            (0, _) => "",
+            (_, false) => ["a", "b"][a % 2],
+            (_, true) => ["aa", "ab", "ba", "bb"][2 * (a % 2) + quarter(a, b)],
+        };
+        add_level(&mut stages, level, &square, site, |a, b| goes(a, b).then(|| part(a, b)), [[u, 0], [0, u]]);
+        // Level 2j + 1: of the other parity, the sites of even a; they are a square lattice of spacing 2u.
         let rotated: Vec<(usize, usize)> = square.into_iter().filter(|&(a, b)| !goes(a, b)).collect();
-        let interleaved = extents.iter().all(|l| l % 4 == 0);
-        let half = |a: usize, b: usize| (a / 2 + b / 2) % 2 == 0;
-        let goes = |a: usize, _: usize| a % 2 == 0;
-        add_level(
-            &mut stages,
-            level + 1,
-            &rotated,
-            site,
-            goes,
-            interleaved.then_some(half),
-            [[u, u], [u, -u]],
-        );
+        let part = |a: usize, b: usize| {
+            let half = quarter(a, b);
+            match (divisible, level < DIVIDED && (half == 0 || level > 0)) {
+                (false, _) => "",
+                (true, false) => ["a", "b"][half],
+                (true, true) => ["aa", "ab", "ba", "bb"][2 * half + (a / 2) % 2],
+            }
+        };
+        let part = |a: usize, b: usize| a.is_multiple_of(2).then(|| part(a, b));
+        add_level(&mut stages, level + 1, &rotated, site, part, [[u, u], [u, -u]]);
         origin = [origin[0] + unit, origin[1]];
         unit *= 2;
         level += 2;
@@ -125,32 +126,30 @@ pub fn stages(lattice: &Lattice) -> Result<Vec<Stage>> {
     Ok(stages)
 }
 
-/// Pushes the stages of one level, finest first: half b, which sees half a, then half a.
+/// The last level whose parts are divided once more.
+const DIVIDED: usize = 3;
+
+/// Pushes the stages of one level, the last part, which sees all others, first. `part` is `None` for the sites of Λ_{k+1}.
 fn add_level(
     stages: &mut Vec<Stage>,
     level: usize,
     points: &[(usize, usize)],
     site: impl Fn(usize, usize) -> usize,
-    goes: impl Fn(usize, usize) -> bool,
-    first_half: Option<impl Fn(usize, usize) -> bool>,
+    part: impl Fn(usize, usize) -> Option<&'static str>,
     basis: [[isize; 2]; 2],
 ) {
     let sublattice: Vec<usize> = points.iter().map(|&(a, b)| site(a, b)).collect();
-    let mut push = |name: String, visible: Vec<bool>, active: &dyn Fn(usize, usize) -> bool| {
-        let active: Vec<usize> =
-            points.iter().enumerate().filter(|(_, p)| active(p.0, p.1)).map(|(i, _)| i).collect();
-        if !active.is_empty() {
-            stages.push(Stage { name, level, sublattice: sublattice.clone(), visible, active, basis });
-        }
-    };
-    let kept: Vec<bool> = points.iter().map(|&(a, b)| !goes(a, b)).collect();
-    match first_half {
-        None => push(format!("{level}"), kept, &|a, b| goes(a, b)),
-        Some(first) => {
-            let with_first = points.iter().map(|&(a, b)| !goes(a, b) || first(a, b)).collect();
-            push(format!("{level}b"), with_first, &|a, b| goes(a, b) && !first(a, b));
-            push(format!("{level}a"), kept, &|a, b| goes(a, b) && first(a, b));
-        }
+    let parts: Vec<Option<&str>> = points.iter().map(|&(a, b)| part(a, b)).collect();
+    let names: BTreeSet<&str> = parts.iter().copied().flatten().collect();
+    for name in names.into_iter().rev() {
+        stages.push(Stage {
+            name: format!("{level}{name}"),
+            level,
+            sublattice: sublattice.clone(),
+            visible: parts.iter().map(|p| p.is_none_or(|p| p < name)).collect(),
+            active: parts.iter().enumerate().filter(|(_, p)| **p == Some(name)).map(|(i, _)| i).collect(),
+            basis,
+        });
     }
 }
 
@@ -183,8 +182,8 @@ mod tests {
     fn sixteen_squared_ends_with_one_half_of_the_checkerboard() {
         let stages = stages(&Lattice::new(&[16, 16]).unwrap()).unwrap();
         let sizes: Vec<usize> = stages.iter().map(|s| s.active.len()).collect();
-        assert_eq!(sizes, [1, 1, 1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 128]);
+        assert_eq!(sizes, [1, 1, 1, 1, 2, 2, 4, 4, 4, 4, 4, 4, 8, 8, 8, 8, 16, 16, 32, 128]);
         let names: Vec<&str> = stages.iter().map(|s| s.name.as_str()).collect();
-        assert_eq!((names[0], names[13], names[14]), ("top", "1b", "0"));
+        assert_eq!((names[0], names[18], names[19]), ("top", "1b", "0"));
     }
 }
