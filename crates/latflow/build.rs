@@ -1,5 +1,6 @@
-//! Records what the binary was built from, for the manifest of every run.
+//! Records what the binary was built from, for the manifest of every run, and puts the shipped files into it.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -27,12 +28,45 @@ fn main() {
     set("LATFLOW_TARGET", &std::env::var("TARGET").unwrap_or_default());
     set("LATFLOW_DEPENDENCIES", &locked_versions(&["candle-core", "nalgebra", "rand_xoshiro"]));
 
+    let configs = embedded("CONFIGS", "&str", "include_str", "configs/yukawa", "toml");
+    let weights = embedded("WEIGHTS", "&[u8]", "include_bytes", "models/yukawa", "safetensors");
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let shipped = Path::new(&out).join("shipped.rs");
+    std::fs::write(&shipped, configs + &weights).expect("OUT_DIR can be written");
+
     // A commit or an edit changes what the binary is built from.
     for watched in ["build.rs", "../../.git/HEAD", "../../.git/refs/heads", "../../Cargo.lock", ".."] {
         if Path::new(watched).exists() {
             println!("cargo:rerun-if-changed={watched}");
         }
     }
+}
+
+/// A constant with the content of every file under a folder that ends in `extension`, by its path there without the ending.
+/// A folder that is not there has no files.
+fn embedded(name: &str, kind: &str, include: &str, folder: &str, extension: &str) -> String {
+    let root = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let folder = Path::new(&root).join(folder);
+    let (mut files, mut folders) = (Vec::new(), vec![folder.clone()]);
+    while let Some(next) = folders.pop() {
+        for path in std::fs::read_dir(next).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+        {
+            match path.extension() {
+                _ if path.is_dir() => folders.push(path),
+                Some(found) if found == extension => files.push(path),
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    let mut text = format!("const {name}: &[(&str, {kind})] = &[\n");
+    for path in files {
+        let inside = path.strip_prefix(&folder).unwrap_or(&path).with_extension("");
+        let key = inside.display().to_string().replace('\\', "/");
+        writeln!(text, "    ({key:?}, {include}!({:?})),", path.display().to_string())
+            .expect("writing to a String cannot fail");
+    }
+    text + "];\n"
 }
 
 fn set(name: &str, value: &str) {

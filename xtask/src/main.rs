@@ -23,9 +23,11 @@ usage: cargo xtask <command>
   tidy               dependency graph, forbidden text, file sizes, equation ledger
   bench [--save NAME | --compare NAME] [FILTER]
                      criterion benches, optionally against a saved baseline
-  repro-yukawa [--scale smoke|desk|paper] [--scheme hmc|marginal|all] [--coupling 0.1|0.3|all]
+  repro-yukawa [--scale smoke|desk|paper] [--models ours|paper|all] [--coupling 0.1|0.3|all] [--train]
+               [--scheme hmc|marginal|pseudo_marginal|gibbs|autoregressive|joint|all]
                [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
-                     reproduce the tables of the Yukawa paper; --dev uses the unoptimised profile, as ci does
+                     reproduce the tables and figures of the Yukawa paper with the weights that come with latflow;
+                     --train trains them from scratch, --dev uses the unoptimised profile, as ci does
 ";
 
 fn main() -> ExitCode {

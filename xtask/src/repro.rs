@@ -10,7 +10,11 @@ use crate::process::{Outcome, cargo, root, run};
 
 const FLAGS: &[Flag] = &[
     Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
-    Flag { name: "--scheme", allowed: &["hmc", "marginal", "all"] },
+    Flag {
+        name: "--scheme",
+        allowed: &["hmc", "marginal", "pseudo_marginal", "gibbs", "autoregressive", "joint", "all"],
+    },
+    Flag { name: "--models", allowed: &["ours", "paper", "all"] },
     Flag { name: "--coupling", allowed: &["0.1", "0.3", "all"] },
     Flag { name: "--out", allowed: &[] },
     Flag { name: "--resume", allowed: &[] },
@@ -19,18 +23,20 @@ const FLAGS: &[Flag] = &[
 
 /// Starts `latflow repro-yukawa` with the same flags.
 pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
-    let (pairs, switches) = flags::parse("repro-yukawa", arguments, FLAGS, &["--force", "--dev"])?;
+    let (pairs, switches) = flags::parse("repro-yukawa", arguments, FLAGS, &["--train", "--force", "--dev"])?;
     let mut features = None;
     for (name, value) in &pairs {
         if *name == "--device" {
             features = check_device(value)?;
         }
     }
-    let has = |name: &str| pairs.iter().any(|(given, _)| *given == name);
-    if has("--resume") && (has("--out") || has("--scale") || switches.contains(&"--force")) {
-        return Err("`cargo xtask repro-yukawa`: --resume continues a run as it was started; \
-                    it goes with none of --out, --scale, --force"
-            .into());
+    let resumed = pairs.iter().any(|(name, _)| *name == "--resume");
+    let changed = pairs.iter().map(|(name, _)| *name).chain(switches.iter().copied());
+    let mut changed = changed.filter(|name| !["--resume", "--dev"].contains(name));
+    if let (true, Some(flag)) = (resumed, changed.next()) {
+        return Err(format!(
+            "`cargo xtask repro-yukawa`: --resume continues a run as it was started; it does not go with {flag}"
+        ));
     }
 
     let mut command = cargo(&["run", "--package", "latflow", "--bin", "latflow"]);
@@ -47,9 +53,7 @@ pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
     for (name, value) in pairs {
         command.args([name, value]);
     }
-    if switches.contains(&"--force") {
-        command.arg("--force");
-    }
+    command.args(switches.iter().filter(|switch| **switch != "--dev"));
     become_process(&mut command)
 }
 

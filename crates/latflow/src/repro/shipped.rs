@@ -1,0 +1,19 @@
+//! What comes inside the program: configurations and trained weights, found by the build script.
+
+include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// A configuration by the path of its file in the folder of configurations, without the ending.
+pub(super) fn config(name: &str) -> Option<&'static str> {
+    CONFIGS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// Trained weights by the name of their file, without the ending. Ensembles that have none are trained.
+pub(super) fn weights(name: &str) -> Option<&'static [u8]> {
+    WEIGHTS.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+}
+
+/// All trained weights with the names of their files.
+#[cfg(test)]
+pub(super) fn all_weights() -> &'static [(&'static str, &'static [u8])] {
+    WEIGHTS
+}
