@@ -219,7 +219,10 @@ impl Model {
             tensors.iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
         let mut taken = 0;
         for (name, var) in self.parameters.iter() {
-            let other = tensors.get(name).or_else(|| others.get(&inside(name)?).copied());
+            let other = tensors.get(name).or_else(|| {
+                let name = inside(name)?;
+                others.get(&name).or_else(|| others.get(&alone(&name)?)).copied()
+            });
             if let Some(tensor) = other.filter(|tensor| tensor.dims() == var.dims()) {
                 self.parameters.set(name, tensor)?;
                 taken += 1;
@@ -227,6 +230,13 @@ impl Model {
         }
         Ok(taken)
     }
+}
+
+/// The constants of a decimation's stage that a smaller lattice does not have are best those of a site on its own.
+fn alone(name: &str) -> Option<String> {
+    let (path, parameter) = name.rsplit_once('/')?;
+    let (layer, _) = path.rsplit_once('/')?;
+    (parameter == "base" && layer.ends_with("decimation")).then(|| format!("{layer}/top/base"))
 }
 
 fn activation(activation: Activation) -> latflow_kernels::Activation {
