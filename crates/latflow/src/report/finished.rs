@@ -100,13 +100,20 @@ impl Finished {
         Ok(Some((chains, bin)))
     }
 
-    /// Time slices of a correlator; `None` when there is none, or too little of it for an error.
+    /// Time slices of a correlator; `None` when there is none, or the chains are too short to be trusted.
     ///
     /// # Errors
     /// When the measurements cannot be read.
     pub(super) fn correlator(&self, name: &str) -> Result<Option<Ensemble>> {
-        let Some(bin) = self.analysis.correlator_bins.get(name) else { return Ok(None) };
-        Ok(Some((read_correlator(&self.root, name)?, *bin)))
+        let bin = self.trusted_correlator(name).and_then(|_| self.analysis.correlator_bins.get(name));
+        bin.map(|bin| Ok((read_correlator(&self.root, name)?, *bin))).transpose()
+    }
+
+    /// Means and errors of a correlator's time slices; `None` when there is none, or the chains are too short to be trusted.
+    pub(super) fn trusted_correlator(&self, name: &str) -> Option<Vec<ValueError>> {
+        self.trusted("abs_magnetization")?;
+        let slices = self.analysis.correlators.get(name)?.iter();
+        slices.map(|(mean, error)| Some(ValueError::new(*mean, (*error)?))).collect()
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) fn summary(run: &RunDirectory) -> Result<String> {
 /// When the measurements of a run cannot be read, or a file cannot be written.
 pub(crate) fn write(root: &Path, settings: &str, couplings: &[Coupling<'_>]) -> Result<String> {
     let tables = tables(couplings)?;
-    let figures = figures::figures(couplings)?;
+    let figures = figures::figures(couplings);
     let mut blocks = vec![
         Block::Heading(1, "Yukawa theory with two staggered flavours".into()),
         Block::Text(format!(

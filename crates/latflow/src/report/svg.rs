@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use latflow_observable::ValueError;
+
 /// Every picture carries it; the classes are its own.
 pub(super) const STYLE: &str = "\
 .lf{font:12px system-ui,-apple-system,'Segoe UI','DejaVu Sans',sans-serif}\
@@ -98,14 +100,14 @@ impl Svg {
     }
 
     /// Names of the series in a row that wraps; the height it took.
-    pub(super) fn legend(&mut self, left: f64, top: f64, names: &[&str]) -> f64 {
+    pub(super) fn legend(&mut self, left: f64, top: f64, names: &[(usize, &str)]) -> f64 {
         let (mut x, mut y) = (left, top);
-        for (series, name) in names.iter().enumerate() {
-            let width = 26.0 + 6.6 * name.chars().count() as f64;
+        for (series, name) in names {
+            let width = 30.0 + 6.6 * name.chars().count() as f64;
             if x + width > self.width && x > left {
                 (x, y) = (left, y + 18.0);
             }
-            self.marker(x + 5.0, y, series);
+            self.marker(x + 5.0, y, *series);
             self.text(x + 14.0, y + 4.0, Anchor::Start, "", name);
             x += width;
         }
@@ -182,12 +184,10 @@ impl Panel {
     }
 
     /// A point with its error bar. A marker outside the range is left out; its bar may still reach in.
-    pub(super) fn point(&self, svg: &mut Svg, x: f64, y: f64, error: Option<f64>, series: usize) {
-        let x_pixel = self.at_x(x);
-        if let Some(error) = error {
-            let (low, high) = (self.at_y(y - error), self.at_y(y + error));
-            svg.line(x_pixel, low, x_pixel, high, &format!("bar s{}", series % SERIES));
-        }
+    pub(super) fn point(&self, svg: &mut Svg, x: f64, y: ValueError, series: usize) {
+        let (x_pixel, ValueError { value: y, error }) = (self.at_x(x), y);
+        let (low, high) = (self.at_y(y - error), self.at_y(y + error));
+        svg.line(x_pixel, low, x_pixel, high, &format!("bar s{}", series % SERIES));
         if (self.y.0..=self.y.1).contains(&y) {
             svg.marker(x_pixel, self.at_y(y), series);
         }
@@ -218,6 +218,8 @@ fn decades((low, high): (f64, f64)) -> (Vec<f64>, usize) {
 
 #[cfg(test)]
 mod tests {
+    use latflow_observable::ValueError;
+
     use super::{Panel, Svg, decades, escape, round_numbers};
 
     #[test]
@@ -241,7 +243,7 @@ mod tests {
             "a bar that reaches below zero ends at the edge of a logarithmic axis"
         );
         let mut svg = Svg::new(100.0);
-        panel.point(&mut svg, 0.5, 200.0, Some(150.0), 0);
+        panel.point(&mut svg, 0.5, ValueError::new(200.0, 150.0), 0);
         let text = svg.finish(100.0, "a < b");
         assert!(text.contains("<line") && !text.contains("<path") && text.contains("a &lt; b"), "{text}");
         assert_eq!(escape("⟨|M|⟩ & \"x\""), "⟨|M|⟩ &amp; &quot;x&quot;");
