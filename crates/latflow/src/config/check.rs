@@ -176,7 +176,8 @@ fn hmc(hmc: &Hmc) -> Checked {
         "the step count is tuned during thermalization, and there is none",
         "at least 1, or hmc.target_acceptance = 0",
     )?;
-    if hmc.fermions == FermionTreatment::Pseudofermion {
+    // With the determinant, too: the force norms of a pseudofermion are measured in every theory with fermions.
+    if hmc.fermions != FermionTreatment::None {
         tolerance(hmc.solver_tolerance, "hmc.solver_tolerance")?;
         at_least_one(hmc.solver_iterations as u64, "hmc.solver_iterations")?;
     }

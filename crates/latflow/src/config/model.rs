@@ -237,7 +237,7 @@ pub enum Prior {
     },
 }
 
-/// One entry of `layers`, applied in order from prior to field; a new kind is one variant here and one arm in `model.rs`.
+/// One entry of `layers`, applied in order from prior to field; a new kind is one variant here and one arm in `model/marginal.rs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {

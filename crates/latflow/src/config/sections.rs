@@ -11,7 +11,7 @@ pub struct LatticeSection {
     pub dims: Vec<usize>,
 }
 
-/// `[action.…]`: one theory. A new theory is one variant here and one arm in `theory.rs`.
+/// `[action.…]`: one theory. A new theory is one variant here and one arm in `theory/mod.rs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Theory {

@@ -45,9 +45,12 @@ pub(crate) struct ModelCard {
     pub acceptance: Option<f64>,
     /// Samples that these two were measured with.
     pub evaluation_samples: u64,
-    /// `[step, ESS, acceptance]` on the way.
-    pub history: Vec<(u64, Option<f64>, Option<f64>)>,
+    /// On the way.
+    pub history: Vec<Milestone>,
 }
+
+/// Step, ESS and acceptance.
+pub(crate) type Milestone = (u64, Option<f64>, Option<f64>);
 
 impl ModelCard {
     /// Whether these weights are of the architecture that the configuration describes, in the words of the section that

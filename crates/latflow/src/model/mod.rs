@@ -24,7 +24,7 @@ use latflow_lattice::{Rng, Streams};
 use crate::config::{Activation, Config, Gradient, ModelScheme, Precision};
 use crate::theory::{JointTheory, ScalarTheory};
 
-pub(crate) use card::{ModelCard, Trained, read_card, weights};
+pub(crate) use card::{Milestone, ModelCard, Trained, read_card, weights};
 pub(crate) use conditional::{ConditionalDensity, PenalizedTheory};
 pub(crate) use marginal::MarginalDensity;
 pub(crate) use pair::{GibbsDensity, GivenPseudofermion};

@@ -203,6 +203,11 @@ fn combinations_that_cannot_be_are_refused() {
         }
     }
     assert!(read(GOOD, &[autoregressive, linear, full]).is_ok());
+    // A solver that nothing asks for may be anything.
+    for (fermions, used) in [("pseudofermion", true), ("determinant", true), ("none", false)] {
+        let fermions = format!("hmc.fermions={fermions}");
+        assert_eq!(read(GOOD, &[&fermions, "hmc.solver_tolerance=0"]).is_err(), used, "{fermions}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn all_schemes_agree() {
     let folder = folder.path();
     let begin = |command: &str, name: &str, sets: &[&str], model: Option<&str>| -> PathBuf {
         let out = folder.join(name);
-        let mut arguments = vec![command, text(&config), "--out", text(&out)];
+        let mut arguments = vec![command, text(&config), "--out", text(&out), "--set", "sample.batch=1000"];
         arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
         let model = model.map(|model| folder.join(model));
         if let Some(model) = &model {

@@ -16,7 +16,7 @@ use self::objective::{Objective, Quality};
 use super::{Report, needs_starting_weights, streams};
 use crate::config::{self, Config};
 use crate::io::{Snapshot, write_atomically};
-use crate::model::{Densities, Model, ModelCard, Site, Trained, weights};
+use crate::model::{Densities, Milestone, Model, ModelCard, Site, Trained, weights};
 use crate::results::{Analysis, RunResult};
 use crate::run::{MODEL, RunDirectory, START, Step, Task};
 use crate::session::{self, note};
@@ -90,7 +90,7 @@ impl TrainTask {
     }
 
     /// The quality that the metrics have recorded, thinned out.
-    fn history(&self, run: &RunDirectory) -> Result<Vec<(u64, Option<f64>, Option<f64>)>> {
+    fn history(&self, run: &RunDirectory) -> Result<Vec<Milestone>> {
         let file = run.metrics();
         let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let lines: Vec<Value> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
