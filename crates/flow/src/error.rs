@@ -75,6 +75,28 @@ pub enum Error {
         /// Index in the batch.
         configuration: usize,
     },
+    /// Solutions of a continuous flow with steps h and h/2 differ.
+    #[error(
+        "configuration {configuration} of a continuous flow: {steps} steps an interval leave an integration error of {error:.3e}, \
+         tolerance {tolerance:.3e}; a density that is not that of the map would bias every mean: use more steps, or a ridge \
+         that keeps the velocity smooth"
+    )]
+    Integration {
+        /// Index in the batch.
+        configuration: usize,
+        /// Larger of the change of log |det| and the distance of the end points.
+        error: f64,
+        /// What was wanted.
+        tolerance: f64,
+        /// Steps of the finer solution in each interval.
+        steps: usize,
+    },
+    /// A least-squares problem has no solution.
+    #[error("regression: {what}")]
+    Regression {
+        /// Why.
+        what: &'static str,
+    },
     /// The target failed.
     #[error(transparent)]
     Action(#[from] latflow_action::Error),

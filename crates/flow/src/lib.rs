@@ -18,6 +18,7 @@ mod pointwise;
 pub mod potential;
 mod prior;
 pub mod train;
+pub mod transport;
 
 pub use bijection::{Bijection, Chain};
 pub use context::{ContextNet, NetShape};

@@ -1,0 +1,72 @@
+//! Gradients through a long computation whose intermediate values are not kept: they are made again on the way back.
+//!
+//! A flow of hundreds of Runge–Kutta stages would otherwise hold every stage in memory, sampling included, because its
+//! coefficients are trainable.
+
+use crate::Result;
+use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Shape, Tensor, Var};
+
+/// A differentiable function of a state and parameters, both single tensors.
+pub(super) trait Segment: Send + Sync + 'static {
+    /// The state after the segment.
+    fn run(&self, state: &Tensor, parameters: &Tensor) -> Result<Tensor>;
+}
+
+/// The tensor `value`, which must be `segment.run(state, parameters)`, with the derivatives of that computation.
+pub(super) fn checkpointed(
+    segment: impl Segment,
+    state: &Tensor,
+    parameters: &Tensor,
+    value: &Tensor,
+) -> Result<Tensor> {
+    Ok(state.apply_op3(parameters, &value.detach(), Checkpoint(segment))?)
+}
+
+struct Checkpoint<S>(S);
+
+impl<S: Segment> CustomOp3 for Checkpoint<S> {
+    fn name(&self) -> &'static str {
+        "checkpoint"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        value: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        Ok((value.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        value: &CudaStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+        Ok((value.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        state: &Tensor,
+        parameters: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (x, c) = (Var::from_tensor(&state.detach())?, Var::from_tensor(&parameters.detach())?);
+        let value = self.0.run(x.as_tensor(), c.as_tensor()).map_err(candle_core::Error::wrap)?;
+        let mut gradients = (value * gradient.detach())?.sum_all()?.backward()?;
+        let mut take = |var: &Var| gradients.remove(var).map(|g| g.detach());
+        Ok((take(&x), take(&c), None))
+    }
+}
