@@ -203,8 +203,9 @@ fn notes() -> Vec<Block> {
         "τ_int is in Markov steps: trajectories for HMC, proposals for flows.",
         "ESS, log Z and Var(log w)/V come from the proposals' weights. Gibbs sampling has none: its proposals belong to \
          the chain.",
-        "Training samples are gradient steps × batch; the paper's from its Table IV. The time of an independent \
-         configuration is 2 τ_int of |M| times the cost of one step of one chain, training not included.",
+        "Training samples are gradient steps × batch, those of the weights a training began with included; the paper's from \
+         its Table IV. Training time is that of the last training. The time of an independent configuration is 2 τ_int of \
+         |M| times the cost of one step of one chain, training not included.",
         "\"(too short)\": the chains do not determine their own autocorrelation, so that no error can be trusted and no z is \
          given.",
         "The paper gives one force ratio and no definition of the fermionic force; ours are ⟨‖F_F‖⟩/⟨‖F_B‖⟩ for three.",

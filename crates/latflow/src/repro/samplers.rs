@@ -55,10 +55,10 @@ pub(super) const SAMPLERS: &[Sampler] = &[
         starts_from: Some("marginal"),
         ..Sampler::new(Models::Ours, Scheme::Joint, "joint", "fully joint")
     },
-    Sampler::new(Models::Paper, Scheme::Marginal, "marginal", "φ-marginal"),
-    Sampler::new(Models::Paper, Scheme::Gibbs, "gibbs", "Gibbs"),
+    Sampler { expensive: 10, ..Sampler::new(Models::Paper, Scheme::Marginal, "marginal", "φ-marginal") },
+    Sampler { expensive: 5, ..Sampler::new(Models::Paper, Scheme::Gibbs, "gibbs", "Gibbs") },
     Sampler::new(Models::Paper, Scheme::Autoregressive, "autoregressive", "autoregressive"),
-    Sampler::new(Models::Paper, Scheme::Joint, "joint", "fully joint"),
+    Sampler { expensive: 5, ..Sampler::new(Models::Paper, Scheme::Joint, "joint", "fully joint") },
 ];
 
 /// The paper's estimator: plain noise.
@@ -134,7 +134,7 @@ impl Sampler {
         let mut settings = if plan.scale == Scale::Smoke { SMOKE.to_vec() } else { Vec::new() };
         if plan.scale == Scale::Smoke && self.models == Models::Paper {
             // No handful of steps makes a difference to them, and theirs are slower.
-            settings.push("train.steps=4");
+            settings.extend(["train.steps=4", "train.batch=32"]);
         }
         config(&format!("{folder}/{}_g{coupling}{desk}", self.config), plan, &settings)
     }
@@ -193,7 +193,12 @@ impl Scale {
 }
 
 /// Enough training to see that it works.
-const SMOKE: &[&str] = &["train.steps=20", "train.batch=32", "train.log_every=2", "train.lr=[[0, 3e-3]]"];
+const SMOKE: &[&str] = &[
+    "train.steps=40",
+    "train.batch=64",
+    "train.log_every=2",
+    "train.lr=[[0, 5e-4], [8, 2e-3], [16, 3e-3], [30, 1e-3]]",
+];
 
 /// The configuration of hybrid Monte Carlo.
 ///
