@@ -11,8 +11,8 @@ use latflow_flow::decimation::{
     LocalPotential, MeanField, PseudofermionSource, SiteCoupling, SiteShape, stages,
 };
 use latflow_flow::{
-    Activation, Bijection, Chain, Distribution, ExponentialPseudofermion, FlowModel, Gaussian, NetShape,
-    ParamStore,
+    Activation, Bijection, Chain, Distribution, Error, ExponentialPseudofermion, FlowModel, Gaussian,
+    NetShape, ParamStore,
 };
 use latflow_lattice::check::max_difference;
 use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor};
@@ -142,6 +142,41 @@ fn the_finest_stage_is_the_heat_bath_of_the_action() {
     let spread =
         weight.iter().fold(f64::MIN, |m, w| m.max(*w)) - weight.iter().fold(f64::MAX, |m, w| m.min(*w));
     assert!(spread < 1e-3, "{spread:e}");
+}
+
+/// The grid of a stage ends where the density has fallen off, in deep double wells and for free fields, too: a grid that ended
+/// inside would leave out configurations that nobody would miss.
+#[test]
+fn the_grid_reaches_wherever_the_action_is_small() {
+    let lattice = Lattice::new(&[2, 2]).unwrap();
+    // (m², λ) and a field that must have a density: for all sites at the same height the action is V (m² φ² + λ φ⁴).
+    for (m2, quartic, field) in [
+        (-4.0, 6.0, 1.2),
+        (-1.55, 2.4, 1.2),
+        (-4.0, 0.3, 2.6),
+        (-9.0, 0.5, 3.0),
+        (1.0, 0.0, 3.0),
+        (0.2, 0.0, 6.0),
+    ] {
+        let potential = LocalPotential { quadratic: m2 + 4.0, quartic, hopping: 2.0 };
+        let mut store = ParamStore::new(Streams::new(1), DType::F64, &CPU);
+        let layers = stages(&lattice).unwrap().into_iter().map(|stage| {
+            let shape = SiteShape { net: None, ..shape(2000) };
+            SiteCoupling::new(&mut store, &stage.name, &lattice, &stage, &shape, potential).unwrap()
+        });
+        let flow = chain::<()>(layers.collect());
+        let model = FlowModel { prior: Gaussian::new(2.0f64.sqrt(), 4, &CPU).unwrap(), flow };
+        let phi = Tensor::full(field, (1, 4), &CPU).unwrap();
+        let log_q = model.log_prob(&phi, &()).unwrap().to_vec1::<f64>().unwrap()[0];
+        assert!(log_q.is_finite(), "m² = {m2}, λ = {quartic}: log q({field}) = {log_q}");
+    }
+    for (quadratic, quartic) in [(4.0, 0.0), (1.0, -0.1), (f64::NAN, 1.0)] {
+        let potential = LocalPotential { quadratic, quartic, hopping: 2.0 };
+        let mut store = ParamStore::new(Streams::new(1), DType::F64, &CPU);
+        let stage = &stages(&lattice).unwrap()[0];
+        let layer = SiteCoupling::new(&mut store, "0", &lattice, stage, &shape(48), potential);
+        assert!(matches!(layer, Err(Error::Parameter { .. })), "{quadratic}, {quartic}");
+    }
 }
 
 #[test]

@@ -298,13 +298,17 @@ impl SiteOp {
     fn forward(&self, site: &mut Site, field: f64, theta: &[f64]) -> (f64, f64) {
         let grid = &*self.grid.0;
         site.fill(grid, theta);
+        // NaN in, NaN out: infinite parameters are none either.
+        if field.is_nan() || site.total.is_nan() {
+            return (f64::NAN, f64::NAN);
+        }
         let log_density = |p: f64| (p / (site.total * grid.spacing)).ln();
         match self.direction {
             Direction::Sample => {
                 let point = site.locate(field);
-                let x = grid.nodes[point.cell] + point.s * grid.spacing;
-                // NaN in, NaN out.
-                (if field.is_nan() { f64::NAN } else { x }, log_density(site.density(point)))
+                // The last node may lie an ulp outside.
+                let x = (grid.nodes[point.cell] + point.s * grid.spacing).clamp(-grid.cutoff, grid.cutoff);
+                (x, log_density(site.density(point)))
             }
             Direction::Normalize if field.abs() > grid.cutoff => (OUTSIDE.copysign(field), f64::NEG_INFINITY),
             Direction::Normalize => {
@@ -314,7 +318,7 @@ impl SiteOp {
                 } else {
                     normal_quantile(point.right / site.total)
                 };
-                (if field.is_nan() { f64::NAN } else { z }, log_density(site.density(point)))
+                (z, log_density(site.density(point)))
             }
         }
     }
@@ -333,6 +337,10 @@ impl SiteOp {
             return 0.0;
         }
         site.fill(grid, theta);
+        if field.is_nan() || site.total.is_nan() {
+            theta_gradient.fill(f64::NAN);
+            return f64::NAN;
+        }
         let point = match self.direction {
             Direction::Sample => site.locate(field),
             Direction::Normalize => site.find(grid, field),

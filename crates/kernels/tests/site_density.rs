@@ -151,6 +151,72 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
+/// Parameters so large that the density vanishes in most cells: normalised on the rest, inverted, with finite log q for every
+/// normal number that is ever drawn.
+#[test]
+fn steep_densities_that_vanish_in_most_cells() {
+    let rows = [
+        [4000.0, -1.0, 0.0, -6.0],
+        [-4000.0, 0.0, 300.0, -900.0],
+        [0.0, 9000.0, 0.0, -4000.0],
+        [0.0, -9000.0, 0.0, -9000.0],
+        [1.0, 900.0, 2000.0, 400.0],
+    ];
+    let (cutoff, cells) = (1.9, 96);
+    for row in rows {
+        let n = 161;
+        let theta = |n| {
+            Tensor::new(&[row], &Device::Cpu).unwrap().broadcast_as((n, 4)).unwrap().contiguous().unwrap()
+        };
+        let z = vector(&(0..n).map(|i| -8.0 + 0.1 * i as f64).collect::<Vec<_>>());
+        let (x, log_q) = density().sample(&z, &theta(n)).unwrap();
+        assert!(log_q.to_vec1::<f64>().unwrap().iter().all(|q| q.is_finite()), "{row:?}");
+        let (back, again) = density().normalize(&x, &theta(n)).unwrap();
+        let (back, again) = (back.to_vec1::<f64>().unwrap(), again.to_vec1::<f64>().unwrap());
+        let (z, x) = (z.to_vec1::<f64>().unwrap(), x.to_vec1::<f64>().unwrap());
+        for (i, log_q) in log_q.to_vec1::<f64>().unwrap().into_iter().enumerate() {
+            let (dz, dq) = ((back[i] - z[i]).abs(), (again[i] - log_q).abs());
+            assert!(dz < 1e-6 && dq < 1e-6, "{row:?}, z = {}: x = {}, {dz:e}, {dq:e}", z[i], x[i]);
+        }
+        // Linear between the nodes, so that the trapezoidal rule on them is exact.
+        let spacing = 2.0 * cutoff / cells as f64;
+        let nodes: Vec<f64> = (0..=cells).map(|i| (spacing * i as f64 - cutoff).min(cutoff)).collect();
+        let (_, log_q) = density().normalize(&vector(&nodes), &theta(cells + 1)).unwrap();
+        let q: Vec<f64> = log_q.to_vec1::<f64>().unwrap().into_iter().map(f64::exp).collect();
+        assert!(q.contains(&0.0), "{row:?} does not underflow");
+        let integral = spacing * (q.iter().sum::<f64>() - 0.5 * (q[0] + q[cells]));
+        assert!((integral - 1.0).abs() < 1e-9, "{row:?}: {integral}");
+    }
+}
+
+/// A trajectory that ran away is a rejection, not the end of the run, and does not disturb its neighbours.
+#[test]
+fn numbers_that_are_none_stay_with_their_site() {
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (field, parameter) in [(0.3, Some(bad)), (f64::NAN, None)] {
+            let mut values = theta(3).flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            if let Some(parameter) = parameter {
+                values[5] = parameter;
+            }
+            let field = Var::from_tensor(&vector(&[0.3, field, 0.3])).unwrap();
+            let theta_bad =
+                Var::from_tensor(&Tensor::from_vec(values, (3, 4), &Device::Cpu).unwrap()).unwrap();
+            type Run = fn(&Tensor, &Tensor) -> candle_core::Result<(Tensor, Tensor)>;
+            for run in [(|f, t| density().sample(f, t)) as Run, |f, t| density().normalize(f, t)] {
+                let (out, log_q) = run(&field, &theta_bad).unwrap();
+                let clean = run(&vector(&[0.3; 3]), &theta(3)).unwrap();
+                for (got, clean) in [(&out, &clean.0), (&log_q, &clean.1)] {
+                    let (got, clean) = (got.to_vec1::<f64>().unwrap(), clean.to_vec1::<f64>().unwrap());
+                    assert!(got[1].is_nan() && (got[0], got[2]) == (clean[0], clean[2]), "{got:?}");
+                }
+                let gradients = (out + log_q).unwrap().sum_all().unwrap().backward().unwrap();
+                let by_field = gradients.get(&field).unwrap().to_vec1::<f64>().unwrap();
+                assert!(by_field[1].is_nan() && by_field[0].is_finite() && by_field[2].is_finite());
+            }
+        }
+    }
+}
+
 #[test]
 fn outside_the_cutoff_there_is_nothing() {
     let (_, log_q) = density().normalize(&vector(&[2.0, -2.0]), &theta(2)).unwrap();

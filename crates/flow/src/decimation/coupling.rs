@@ -30,29 +30,50 @@ pub struct LocalPotential {
 
 impl LocalPotential {
     /// ⟨φ²⟩ of a site on its own.
-    pub(super) fn variance(&self) -> f64 {
+    ///
+    /// # Errors
+    /// When there is no density.
+    pub(super) fn variance(&self) -> Result<f64> {
+        let cutoff = self.cutoff(0)?;
         let weight = |x: f64| (-self.quartic * x.powi(4) - self.quadratic * x * x).exp();
-        let points = (1..4000).map(|i| self.cutoff(0) * f64::from(i) / 4000.0);
+        let points = (1..4000).map(|i| cutoff * f64::from(i) / 4000.0);
         let (mut norm, mut square) = (0.5 * weight(0.0), 0.0);
         for x in points {
             norm += weight(x);
             square += weight(x) * x * x;
         }
-        square / norm
+        Ok(square / norm)
     }
 
     /// The |φ| beyond which the one-site density is below e^{−40} of its maximum, in a field of `neighbours` sites at the
-    /// same height.
-    fn cutoff(&self, neighbours: usize) -> f64 {
-        let field = self.hopping.abs() * neighbours as f64;
-        let action = |x: f64| self.quartic * x.powi(4) + (self.quadratic - field) * x * x;
-        let lowest = (0..4000).map(|i| action(0.005 * f64::from(i))).fold(0.0, f64::min);
-        (0..4000)
-            .map(|i| 0.005 * f64::from(i))
-            .find(|x| action(*x) > lowest + 40.0 && *x > 0.1)
-            .unwrap_or(20.0)
+    /// same height:
+    ///
+    /// ```text
+    /// λ φ⁴ + b φ² = min + 40,   b = a − |h| n
+    /// ```
+    ///
+    /// Without λ φ⁴ that field may be stronger than the well; but |h| φ_x φ_y ≤ |h| (φ_x² + φ_y²)/2, so that b = a − |h| n/2
+    /// bounds the joint density there.
+    fn cutoff(&self, neighbours: usize) -> Result<f64> {
+        let (field, quartic) = (self.hopping.abs() * neighbours as f64, self.quartic);
+        let b = if quartic == 0.0 { self.quadratic - 0.5 * field } else { self.quadratic - field };
+        let root = if b < 0.0 { (160.0 * quartic).sqrt() } else { (b * b + 160.0 * quartic).sqrt() };
+        // Of the two forms of the solution the one without cancellation.
+        let square = if b < 0.0 { (root - b) / (2.0 * quartic) } else { 80.0 / (root + b) };
+        if !(quartic >= 0.0 && square > 0.0 && square.is_finite()) {
+            return Err(Error::Parameter {
+                name: "quartic coefficient of a local potential",
+                value: quartic,
+                expected: "a density: above 0, or 0 with a quadratic coefficient above half of all hopping",
+            });
+        }
+        // Rounded up to a grid, so that the last digits of a potential do not matter.
+        Ok(CUTOFF_UNIT * ((square.sqrt() / CUTOFF_UNIT).floor() + 1.0))
     }
 }
+
+/// Resolution of the cutoff in φ.
+const CUTOFF_UNIT: f64 = 0.005;
 
 /// The constants are stored in these units: they are larger than everything else that is trained, and have as far to go.
 const BASE_UNIT: f64 = 4.0;
@@ -116,7 +137,7 @@ impl SiteCoupling {
     /// level the heat bath of the action, on the others independent sites.
     ///
     /// # Errors
-    /// When the network does not fit, the name is taken, or `powers` is odd or below 4.
+    /// When the network does not fit, the name is taken, `powers` is odd or below 4, or `potential` is not bounded below.
     pub fn new(
         store: &mut ParamStore,
         name: &str,
@@ -133,7 +154,7 @@ impl SiteCoupling {
             });
         }
         let powers: Vec<u32> = (1..=shape.powers).collect();
-        let cutoff = potential.cutoff(2 * lattice.ndim());
+        let cutoff = potential.cutoff(2 * lattice.ndim())?;
         let scale = cutoff / CUTOFF;
         let density = SiteDensity::new(CUTOFF, shape.cells, &powers)?;
         // Even powers only: a constant odd one would break φ → −φ.

@@ -42,7 +42,7 @@ impl<L> MeanField<L> {
     /// Starts with the linear response of a Gaussian of the width that `potential` has on one site.
     ///
     /// # Errors
-    /// When the name is taken.
+    /// When the name is taken, or `potential` is not bounded below.
     pub fn new(
         store: &mut ParamStore,
         name: &str,
@@ -51,7 +51,7 @@ impl<L> MeanField<L> {
         potential: LocalPotential,
         layer: L,
     ) -> Result<Self> {
-        let (width, volume) = (potential.variance(), lattice.volume());
+        let (width, volume) = (potential.variance()?, lattice.volume());
         // a tanh(b Σ) has slope a b, to be hopping · ⟨φ²⟩, and saturates a little above the width.
         let saturation = 2.0 * width.sqrt();
         let slope = (potential.hopping * width / saturation).max(1e-3);

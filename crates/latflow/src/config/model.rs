@@ -200,18 +200,9 @@ impl Default for Marginal {
     fn default() -> Self {
         Self {
             precision: Precision::F32,
-            prior: Prior::Gaussian { sigma: 0.5 },
-            layers: vec![
-                Layer::Repeat(Repeat {
-                    times: 2,
-                    layers: vec![
-                        Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
-                        Layer::CubicRoot(CubicRoot { cubic: 0.3 }),
-                        Layer::AffineCoupling(AffineCoupling::default()),
-                    ],
-                }),
-                Layer::ExponentialConvolution(ExponentialConvolution { radius: 3 }),
-            ],
+            // Unit variance: what a decimation starts from.
+            prior: Prior::Gaussian { sigma: std::f64::consts::SQRT_2 },
+            layers: vec![Layer::Decimation(Decimation::default())],
         }
     }
 }

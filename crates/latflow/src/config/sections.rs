@@ -162,12 +162,12 @@ impl Train {
 impl Default for Train {
     fn default() -> Self {
         Self {
-            batch: 256,
+            batch: 192,
             steps: 2000,
-            lr: vec![(0, 1e-3)],
+            lr: vec![(0, 5e-4), (40, 2e-3), (80, 4e-3), (1000, 2e-3), (1400, 1e-3), (1700, 3e-4)],
             clip: Clip::default(),
             gradient: Gradient::Determinant,
-            estimator: Estimator::Total,
+            estimator: Estimator::Path,
             solver_tolerance: 1e-6,
             solver_iterations: 1000,
             log_every: 10,
