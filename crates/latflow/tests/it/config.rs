@@ -202,7 +202,7 @@ fn combinations_that_cannot_be_are_refused() {
             assert!(error.contains(word), "expected `{word}` in:\n{error}\nfor {overrides:?}");
         }
     }
-    assert!(read(GOOD, &[autoregressive, linear, full]).is_ok());
+    assert!(read(GOOD, &[autoregressive, linear, full, "train.estimator=total"]).is_ok());
     // A solver that nothing asks for may be anything.
     for (fermions, used) in [("pseudofermion", true), ("determinant", true), ("none", false)] {
         let fermions = format!("hmc.fermions={fermions}");
@@ -220,7 +220,8 @@ fn commands_ask_for_no_more_than_they_need() {
     assert!(!accepts(&[], Needs::Sampling));
     assert!(accepts(&["action.yukawa.even_odd=false"], Needs::Sampling));
     assert!(accepts(&["action.yukawa.fermion_mass=0.1"], Needs::Sampling));
-    let tiny = ["lattice.dims=[2, 4]", "action.yukawa.fermion_mass=1"];
+    let couplings = "model.marginal.layers=[{ affine_coupling = {} }]";
+    let tiny = ["lattice.dims=[2, 4]", "action.yukawa.fermion_mass=1", couplings];
     assert!(
         accepts(&tiny, Needs::Sampling) && !accepts(&tiny, Needs::Flow),
         "a 3×3 network needs three sites"
