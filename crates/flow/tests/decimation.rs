@@ -1,7 +1,7 @@
 //! The decimation flow and the exponential flow of pseudofermions: contracts, and the exact statements they are built on.
 
 use candle_core::{DType, Device, Tensor};
-use latflow_action::{Action, Phi4, Pseudofermion};
+use latflow_action::{Action, Exact, Phi4, Pseudofermion};
 use latflow_fermion::{
     ConjugateGradient, Dirac, EvenOddExpansion, EvenOddYukawa, FullExpansion, LinearOperator,
     LogarithmicExpansion, StaggeredYukawa, to_dense,
@@ -10,6 +10,7 @@ use latflow_flow::check::{log_det_defect, round_trip_defect, symmetry_defect};
 use latflow_flow::decimation::{
     LocalPotential, MeanField, PseudofermionSource, SiteCoupling, SiteShape, stages,
 };
+use latflow_flow::train::{Clip, Estimator, Schedule, Trainer};
 use latflow_flow::{
     Activation, Bijection, Chain, Distribution, Error, ExponentialPseudofermion, FlowModel, Gaussian,
     NetShape, ParamStore,
@@ -102,6 +103,27 @@ fn inverse_and_jacobian_on_several_lattices() {
             assert!(defect < 1e-5, "{dims:?}, σ = {sigma}: φ → −φ {defect:e}");
         }
     }
+}
+
+#[test]
+fn inverse_and_jacobian_with_trained_weights() {
+    let lattice = Lattice::new(&[4, 4]).unwrap();
+    let mut store = ParamStore::new(Streams::new(1), DType::F32, &CPU);
+    let flow = chain::<()>(layers(&mut store, &lattice, false, 48));
+    let model = FlowModel { prior: Gaussian::new(std::f64::consts::SQRT_2, 16, &CPU).unwrap(), flow };
+    let target = Exact(Phi4::new(&lattice, POTENTIAL.quadratic - 4.0, POTENTIAL.quartic).unwrap());
+    let schedule = Schedule::new(&[(0, 4e-3)]).unwrap();
+    let trainer = Trainer::new(&store, schedule, Clip::default(), 64, Streams::new(2)).unwrap();
+    let mut trainer = trainer.with_estimator(Estimator::Path);
+    let mut loss = Vec::new();
+    for _ in 0..80 {
+        loss.push(trainer.step(&model, &target, &store).unwrap().loss);
+    }
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&loss[70..]) < mean(&loss[..10]) - 0.5, "{loss:?}");
+    let z = noise(3, &[2, 16], 0.8);
+    assert!(round_trip_defect(&model.flow, &z, &()).unwrap() < 1e-9);
+    assert!(log_det_defect(&model.flow, &z, &()).unwrap() < 1e-8);
 }
 
 #[test]

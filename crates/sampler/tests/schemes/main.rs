@@ -204,9 +204,33 @@ fn pseudofermion_conditional(components: usize) -> FlowModel<Gaussian, Affine> {
     FlowModel { prior, flow: Affine { scale: 0.2, shift: 0.4 } }
 }
 
-/// q(φ|ϕ): leans where p(φ|ϕ) does not.
-fn scalar_conditional() -> FlowModel<Gaussian, Affine> {
-    FlowModel { prior: Gaussian::new(0.9, 2, &CPU).unwrap(), flow: Affine { scale: 0.5, shift: 0.6 } }
+/// q(φ|ϕ): leans where p(φ|ϕ) does not, with a Jacobian that depends on φ, which does not cancel between two fields.
+fn scalar_conditional() -> FlowModel<Gaussian, Bent> {
+    let mut store = ParamStore::new(Streams::new(1), DType::F64, &CPU);
+    let root = CubicRoot::new(&mut store, "cubic", 0.4).unwrap();
+    let flow = Bent { affine: Affine { scale: 0.5, shift: 0.6 }, root };
+    FlowModel { prior: Gaussian::new(1.1, 2, &CPU).unwrap(), flow }
+}
+
+/// An affine map given ϕ, then a cubic root of every site.
+#[derive(Debug, Clone)]
+struct Bent {
+    affine: Affine,
+    root: CubicRoot,
+}
+
+impl Bijection<Tensor, Tensor> for Bent {
+    fn forward(&self, z: &Tensor, pf: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (y, first) = self.affine.forward(z, pf)?;
+        let (x, second) = self.root.forward(&y, &())?;
+        Ok((x, (first + second)?))
+    }
+
+    fn inverse(&self, x: &Tensor, pf: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (y, second) = self.root.inverse(x, &())?;
+        let (z, first) = self.affine.inverse(&y, pf)?;
+        Ok((z, (first + second)?))
+    }
 }
 
 /// (ζ, χ) → (φ, ϕ): χ is stretched by ζ, then ζ by the new ϕ. Neither factor is a density on its own.
