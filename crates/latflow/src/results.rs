@@ -171,3 +171,37 @@ pub(crate) fn reported_name(name: &str) -> (String, bool) {
         _ => (name.to_owned(), false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use latflow_lattice::{Streams, normal_tensor};
+
+    use super::Analysis;
+
+    /// log w ~ N(−1000, s²): log Z = −1000 + s²/2, Var(log w)/V = s²/V; both errors must cover what they miss.
+    #[test]
+    fn gaussian_log_weights_have_the_known_log_z_and_variance() {
+        let (n, s, volume) = (5000, 0.7, 16);
+        let mut scores = [0.0; 2];
+        let copies = 20;
+        for index in 0..copies {
+            let mut rng = Streams::new(1).stream("test", index);
+            let noise = normal_tensor(&mut rng, s, &[n], DType::F64, &Device::Cpu).expect("noise");
+            let weights: Vec<f64> =
+                noise.to_vec1::<f64>().expect("numbers").into_iter().map(|x| x - 1000.0).collect();
+            let mut analysis = Analysis::default();
+            analysis.add_weights(&weights, volume).expect("weights");
+            let exact =
+                [("log_z", -1000.0 + s * s / 2.0), ("log_weight_variance_per_site", s * s / volume as f64)];
+            for (score, (name, exact)) in scores.iter_mut().zip(exact) {
+                let number = |i: usize| analysis.details[name][i].as_f64().expect("a number");
+                *score += ((number(0) - exact) / number(1)).powi(2);
+            }
+            let share = analysis.details["largest_weight_share"].as_f64().expect("a number");
+            assert!((1.0 / n as f64..0.02).contains(&share), "{share}");
+        }
+        // χ² of 20 degrees of freedom: 5 and 45 have probabilities 3·10⁻⁴ and 1·10⁻³.
+        assert!(scores.iter().all(|chi2| (5.0..45.0).contains(chi2)), "{scores:?}");
+    }
+}
