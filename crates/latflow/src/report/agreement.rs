@@ -1,9 +1,10 @@
 //! Do two ensembles sample the same density? Hotelling's test in several observables together.
 
 use anyhow::Result;
-use latflow_observable::{Chains, Hotelling, hotelling};
+use latflow_observable::{Chains, Error, Hotelling, hotelling};
 
 use super::finished::{Ensemble, Finished};
+use crate::session::note;
 
 /// T² and p for each group of observables; `None` where there are too few measurements to say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,9 +42,16 @@ pub(super) fn agreement(a: &Finished, b: &Finished) -> Result<Agreement> {
     })
 }
 
-/// `None` where blocks are too few for the covariance.
+/// `None` where blocks are too few for the covariance, and, with a warning, where it is singular.
 fn test(a: Option<Ensemble>, b: Option<Ensemble>) -> Option<Hotelling> {
     let (a, b) = (a?, b?);
     let (series_a, series_b): (Vec<&Chains>, Vec<&Chains>) = (a.0.iter().collect(), b.0.iter().collect());
-    hotelling(&series_a, a.1, &series_b, b.1).ok()
+    match hotelling(&series_a, a.1, &series_b, b.1) {
+        Ok(test) => Some(test),
+        Err(Error::TooShort { .. }) => None,
+        Err(error) => {
+            note(&format!("warning: ensembles were not compared: {error}"));
+            None
+        }
+    }
 }
