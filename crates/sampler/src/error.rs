@@ -14,8 +14,8 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
-    /// A chain cannot start at a configuration of zero or undefined density.
-    #[error("chain {chain} starts at a configuration with log weight {log_weight}: expected a finite number")]
+    /// A chain is at a configuration that it could never enter or never leave.
+    #[error("chain {chain} is at a configuration with log weight {log_weight}: expected a finite number")]
     Start {
         /// Index of the chain.
         chain: usize,

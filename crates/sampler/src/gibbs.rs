@@ -6,9 +6,10 @@
 //! ```
 //!
 //! All four densities are at the same, new ϕ'. It is forgotten after the step: the chain is one of φ alone. The proposal
-//! depends on φ through ϕ', so that this is no independence sampler and its proposals cannot be reweighted.
+//! depends on φ through ϕ', so that this is no independence sampler and its proposals cannot be reweighted. A chain at a φ that
+//! q(φ|ϕ') never proposes could never leave it: that is an error, not a rejection.
 
-use crate::kernel::select;
+use crate::kernel::{check_start, select};
 use crate::{MarkovKernel, Result, StepInfo, metropolis};
 use candle_core::{DType, Tensor};
 use latflow_action::HeatBath;
@@ -32,10 +33,10 @@ impl<X: Configuration, Y: Configuration, Q: Distribution<X, Y>, T: HeatBath<X, Y
         Self { proposal, target, fields: PhantomData }
     }
 
-    /// log p(x, y) − log q(x|y) up to a constant, `[B]`.
-    fn log_weight(&self, pair: &(X, Y), log_q: &Tensor) -> Result<Tensor> {
+    /// log p(x, y) − log q(x|y) of each chain, up to a constant.
+    fn log_weight(&self, pair: &(X, Y), log_q: &Tensor) -> Result<Vec<f64>> {
         let log_q = log_q.detach().to_dtype(DType::F64)?;
-        Ok((self.target.action(pair)?.detach() + log_q)?.neg()?)
+        Ok((self.target.action(pair)?.detach() + log_q)?.neg()?.to_vec1::<f64>()?)
     }
 }
 
@@ -58,9 +59,10 @@ where
         let (proposed, log_q_proposed) = self.proposal.sample_with_log_prob(x.batch()?, &y, rng)?;
         let log_q_current = self.proposal.log_prob(&x, &y)?;
         let (proposed, current) = ((proposed.detach(), y.clone()), (x, y));
-        let ratio =
-            (self.log_weight(&proposed, &log_q_proposed)? - self.log_weight(&current, &log_q_current)?)?;
-        let info = metropolis(ratio.to_vec1::<f64>()?, rng);
+        let (new, old) =
+            (self.log_weight(&proposed, &log_q_proposed)?, self.log_weight(&current, &log_q_current)?);
+        check_start(&old)?;
+        let info = metropolis(new.iter().zip(&old).map(|(new, old)| new - old).collect(), rng);
         Ok((select(&info, &proposed.0, &current.0)?, info))
     }
 
