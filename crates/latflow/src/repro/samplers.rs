@@ -61,6 +61,9 @@ pub(super) const SAMPLERS: &[Sampler] = &[
     Sampler { expensive: 5, ..Sampler::new(Models::Paper, Scheme::Joint, "joint", "fully joint") },
 ];
 
+/// Seeds set aside for the ensembles of each seed of a configuration.
+const SEEDS: u64 = 100;
+
 /// The paper's estimator: plain noise.
 const NOISE: &str = "model.conditional.kind={ gaussian = { sigma = 1.0 } }";
 const PSEUDO_MARGINAL: &str = "sample.method=pseudo_marginal";
@@ -147,9 +150,9 @@ impl Sampler {
         let settings: Vec<&str> = self.settings.iter().chain(plan.scale.statistics()).copied().collect();
         let training = self.training(plan, coupling)?;
         let mut config = from_text("training", &training.to_toml(), &overrides(&settings)?, Needs::Flow)?;
-        // Ensembles that share a configuration would share their proposals, and fluctuate together.
+        // Ensembles that share a seed would share their proposals, and fluctuate together; the couplings' seeds are neighbours.
         let index = SAMPLERS.iter().position(|other| other == self).unwrap_or(0);
-        config.seed += 1 + index as u64;
+        config.seed = config.seed * SEEDS + 1 + index as u64;
         config.sample.chains = (config.sample.chains / self.expensive).max(2);
         Ok(config)
     }
@@ -245,6 +248,20 @@ mod tests {
         let Theory::Yukawa(action) = &config.action;
         assert_eq!((action.m2, action.lambda, action.g), (published.m2, published.lambda, published.g));
         assert_eq!((action.fermion_mass, config.lattice.dims.as_slice()), (0.0, &DIMS[..]));
+    }
+
+    #[test]
+    fn no_two_ensembles_share_a_seed() {
+        assert!(SAMPLERS.len() < super::SEEDS as usize);
+        let plan = plan(Scale::Desk);
+        let all = PUBLISHED
+            .iter()
+            .flat_map(|p| SAMPLERS.iter().map(|s| s.sampling(&plan, p.coupling).unwrap().seed));
+        let mut seeds: Vec<u64> = all.collect();
+        let n = seeds.len();
+        seeds.sort_unstable();
+        seeds.dedup();
+        assert_eq!(seeds.len(), n);
     }
 
     #[test]
