@@ -8,6 +8,10 @@ const THREADS: &str = "RAYON_NUM_THREADS";
 /// microseconds, and a solver makes thousands of 128 × 128 products a second. With glibc, freed memory is kept: handing
 /// every tensor back to the system and faulting its pages in again costs a quarter of a training step. candle asks
 /// `RAYON_NUM_THREADS` for the number of threads before every matrix product, and reads /proc/cpuinfo if it is not set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the number of threads changes no result, unlike the switches of candle"
+)]
 pub fn tune_process() {
     gemm::set_threading_threshold(1 << 23);
     if std::env::var_os(THREADS).is_none() {
