@@ -96,7 +96,7 @@ pub fn stages(lattice: &Lattice) -> Result<Vec<Stage>> {
         let u = unit as isize;
         // Level 2j: one parity goes; a has both coordinates even, b both odd.
         let square: Vec<(usize, usize)> = pairs().collect();
-        let goes = |a: usize, b: usize| (a + b) % 2 == 0;
+        let goes = |a: usize, b: usize| (a + b).is_multiple_of(2);
         let divisible = extents.iter().all(|l| l % 4 == 0);
         let quarter = |a: usize, b: usize| (a / 2 + b / 2) % 2;
         let part = |a: usize, b: usize| match (level, divisible && level <= DIVIDED) {
