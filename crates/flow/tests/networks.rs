@@ -95,7 +95,8 @@ fn networks_know_all_translations_in_space_and_twice_around_in_time() {
 #[test]
 fn squeezing_and_coarse_averages_break_odd_translations_only() {
     let lattice = Lattice::new(&[4, 6]).unwrap();
-    let cases: [(Architecture, &[[isize; 2]], &[[isize; 2]]); 3] = [
+    type Shifts = &'static [[isize; 2]];
+    let cases: [(Architecture, Shifts, Shifts); 3] = [
         (Architecture::Convolutions(shape(Some(2))), &[[2, 0], [0, 1], [0, 6]], &[[1, 0], [3, 2]]),
         (average(2, None), &[[1, 0], [0, 2], [0, 6]], &[[0, 1], [0, 3]]),
         (average(2, Some(3)), &[[2, 0], [0, 2], [2, 4]], &[[0, 1], [1, 0], [1, 1]]),
@@ -220,7 +221,7 @@ fn squeezing_acts_within_cells_of_two_sites() {
         let x = noise(4, &[1, 24, 1], 1.0);
         let y = layer.forward(&x).unwrap().to_vec3::<f64>().unwrap().remove(0);
         let x = x.to_vec3::<f64>().unwrap().remove(0);
-        for site in (0..24).filter(|&s| lattice.coordinates(s)[direction] % 2 == 0) {
+        for site in (0..24).filter(|&s| lattice.coordinates(s)[direction].is_multiple_of(2)) {
             for (q, at) in [(0, site), (1, site + other)] {
                 for o in 0..2 {
                     let expected = w[0][2 * q + o] * x[site][0] + w[1][2 * q + o] * x[site + other][0];
