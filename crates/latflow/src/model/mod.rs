@@ -262,3 +262,55 @@ fn net_shape([convs, channels, kernel]: [usize; 3], inner: Activation, last: Act
 
 /// q(φ) with the prior's field within reach.
 pub(crate) type ScalarDensity = FlowModel<Gaussian, Shared<Tensor>>;
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::Site;
+    use crate::config::{Needs, from_text};
+    use crate::theory::theory;
+
+    /// The marginal decimation on an L × L lattice, every parameter of which is shifted.
+    fn with_model<R>(extent: usize, shift: f64, f: impl FnOnce(&super::Model) -> R) -> R {
+        let text = format!(
+            "seed = 1\n[lattice]\ndims = [{extent}, {extent}]\n[action.yukawa]\nm2 = -4.0\nlambda = 6.0\ng = 0.1\n\
+             fermion_mass = 0.0\n[model.marginal]\nlayers = [{{ decimation = {{ channels = [2], radius = 2 }} }}]\n"
+        );
+        let config = from_text("test", &text, &[], Needs::Flow).unwrap();
+        let theory = theory(&config, &Device::Cpu).unwrap();
+        let joint = theory.joint(config.train.solver());
+        let site = Site { config: &config, theory: &*theory, joint: &joint, device: &Device::Cpu };
+        let model = site.marginal().unwrap();
+        let moved = model.parameters.snapshot().unwrap();
+        for (name, value) in moved {
+            model.parameters.set(&name, &(value + shift).unwrap()).unwrap();
+        }
+        f(&model)
+    }
+
+    fn numbers(t: &Tensor) -> Vec<f32> {
+        t.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_larger_lattice_begins_with_the_stages_it_shares_and_lone_sites_for_the_others() {
+        let small = with_model(4, 0.25, |model| model.parameters.snapshot().unwrap());
+        with_model(8, 0.0, |large| {
+            let before = large.parameters.snapshot().unwrap();
+            let taken = large.begin_with(&small).unwrap();
+            let after = large.parameters.snapshot().unwrap();
+            let at = |stage: &str| format!("marginal/000/decimation/{stage}");
+            for shared in [at("0/linear"), at("1aa/net"), at("1b/base")] {
+                assert_eq!(numbers(&after[&shared]), numbers(&small[&shared]), "{shared}");
+                assert_ne!(numbers(&after[&shared]), numbers(&before[&shared]), "{shared}");
+            }
+            // Stages that a 4 × 4 lattice does not have.
+            for alone in [at("4a/base"), at("5/base")] {
+                assert!(!small.contains_key(&alone));
+                assert_eq!(numbers(&after[&alone]), numbers(&small[&at("top/base")]), "{alone}");
+            }
+            assert!(taken > 10 && taken < after.len(), "{taken} of {}", after.len());
+        });
+    }
+}
