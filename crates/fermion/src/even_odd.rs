@@ -167,7 +167,7 @@ impl Dirac for EvenOddYukawa {
 }
 
 /// Multiplies the last axis by a constant matrix whose transpose is `transposed`.
-fn matrix_times(transposed: &Tensor, v: &Tensor) -> Result<Tensor> {
+pub(crate) fn matrix_times(transposed: &Tensor, v: &Tensor) -> Result<Tensor> {
     let (batch, components, n) = v.dims3()?;
     Ok(v.reshape((batch * components, n))?.matmul(transposed)?.reshape((batch, components, n))?)
 }

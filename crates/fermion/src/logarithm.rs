@@ -14,8 +14,9 @@
 //!
 //! with d the diagonals m_f + gφ. One order of the even/odd form is worth two of the full one: its X is of order g².
 
+use crate::even_odd::matrix_times;
 use crate::{Dirac, Error, EvenOddYukawa, LinearOperator, Result, StaggeredYukawa};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use latflow_lattice::sum_per_configuration;
 use nalgebra::DMatrix;
 
@@ -93,11 +94,6 @@ impl FullExpansion {
     }
 }
 
-fn rows_times(v: &Tensor, transposed: &Tensor) -> Result<Tensor> {
-    let (batch, components, n) = v.dims3()?;
-    Ok(v.reshape((batch * components, n))?.matmul(transposed)?.reshape((batch, components, n))?)
-}
-
 impl Dirac for FullExpansion {
     type Operator = <StaggeredYukawa as Dirac>::Operator;
 
@@ -120,7 +116,7 @@ impl LogarithmicExpansion for FullExpansion {
     }
 
     fn constant(&self, v: &Tensor, inverse: bool) -> Result<Tensor> {
-        rows_times(v, if inverse { &self.inverse_transposed } else { &self.constant_transposed })
+        matrix_times(if inverse { &self.inverse_transposed } else { &self.constant_transposed }, v)
     }
 
     fn constant_log_abs_det(&self) -> f64 {
@@ -129,7 +125,7 @@ impl LogarithmicExpansion for FullExpansion {
 
     fn perturbation(&self, phi: &Tensor, v: &Tensor) -> Result<Tensor> {
         let coupling = (phi * self.dirac.yukawa())?.unsqueeze(1)?;
-        rows_times(&v.broadcast_mul(&coupling)?, &self.inverse_transposed)
+        matrix_times(&self.inverse_transposed, &v.broadcast_mul(&coupling)?)
     }
 
     fn trace(&self, phi: &Tensor, k: usize) -> Result<Tensor> {
@@ -159,13 +155,7 @@ impl EvenOddExpansion {
         let n = inverse.nrows();
         // H_ok⁻¹ maps other → kept: entry (kept, other); row-major [other, kept] is its column-major storage.
         let squares: Vec<f64> = inverse.as_slice().iter().map(|x| x * x).collect();
-        let squares = Tensor::from_vec(squares, (n, n), device)?.to_dtype(DType::F64)?;
-        Ok(Self { dirac: dirac.clone(), squares })
-    }
-
-    /// The even/odd family.
-    pub fn dirac(&self) -> &EvenOddYukawa {
-        &self.dirac
+        Ok(Self { dirac: dirac.clone(), squares: Tensor::from_vec(squares, (n, n), device)? })
     }
 }
 
