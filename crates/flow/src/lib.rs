@@ -19,6 +19,7 @@ pub mod potential;
 mod prior;
 pub mod train;
 pub mod transport;
+mod value_op;
 
 pub use bijection::{Bijection, Chain};
 pub use context::{ContextNet, NetShape};

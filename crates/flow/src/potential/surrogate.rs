@@ -14,8 +14,7 @@ use super::network::ConvexPotential;
 use super::noise::Noise;
 use super::pass::Hessian;
 use crate::Result;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Shape, Tensor, Var};
+use candle_core::{CustomOp3, Tensor, Var};
 use latflow_fermion::{ConjugateGradient, LinearOperator};
 use latflow_lattice::sum_per_configuration;
 
@@ -107,43 +106,10 @@ impl LogDet {
     }
 }
 
-/// The third argument: all that these operations return.
-macro_rules! value_is_the_third_argument {
-    ($name:literal) => {
-        fn name(&self) -> &'static str {
-            $name
-        }
-
-        fn cpu_fwd(
-            &self,
-            _: &CpuStorage,
-            _: &Layout,
-            _: &CpuStorage,
-            _: &Layout,
-            value: &CpuStorage,
-            layout: &Layout,
-        ) -> candle_core::Result<(CpuStorage, Shape)> {
-            Ok((value.try_clone(layout)?, layout.shape().clone()))
-        }
-
-        fn cuda_fwd(
-            &self,
-            _: &CudaStorage,
-            _: &Layout,
-            _: &CudaStorage,
-            _: &Layout,
-            value: &CudaStorage,
-            layout: &Layout,
-        ) -> candle_core::Result<(CudaStorage, Shape)> {
-            Ok((value.try_clone(layout)?, layout.shape().clone()))
-        }
-    };
-}
-
 type Gradients = candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)>;
 
 impl CustomOp3 for LogDet {
-    value_is_the_third_argument!("log-det-hessian");
+    crate::value_op::value_is_the_third_argument!("log-det-hessian");
 
     fn bwd(&self, z: &Tensor, theta: &Tensor, _: &Tensor, _: &Tensor, grad: &Tensor) -> Gradients {
         let (dz, dtheta) = self.gradients(z, theta, grad).map_err(candle_core::Error::wrap)?;
@@ -170,7 +136,7 @@ impl Inverse {
 }
 
 impl CustomOp3 for Inverse {
-    value_is_the_third_argument!("inverse-gradient-map");
+    crate::value_op::value_is_the_third_argument!("inverse-gradient-map");
 
     fn bwd(&self, _: &Tensor, theta: &Tensor, z: &Tensor, _: &Tensor, grad: &Tensor) -> Gradients {
         let (dx, dtheta) = self.gradients(theta, z, grad).map_err(candle_core::Error::wrap)?;

@@ -4,7 +4,7 @@
 //! coefficients are trainable.
 
 use crate::Result;
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Shape, Tensor, Var};
+use candle_core::{CustomOp3, Tensor, Var};
 
 /// A differentiable function of a state and parameters, both single tensors.
 pub(super) trait Segment: Send + Sync + 'static {
@@ -25,35 +25,7 @@ pub(super) fn checkpointed(
 struct Checkpoint<S>(S);
 
 impl<S: Segment> CustomOp3 for Checkpoint<S> {
-    fn name(&self) -> &'static str {
-        "checkpoint"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        value: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        Ok((value.try_clone(layout)?, layout.shape().clone()))
-    }
-
-    fn cuda_fwd(
-        &self,
-        _: &CudaStorage,
-        _: &Layout,
-        _: &CudaStorage,
-        _: &Layout,
-        value: &CudaStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CudaStorage, Shape)> {
-        use candle_core::backend::BackendStorage;
-        Ok((value.try_clone(layout)?, layout.shape().clone()))
-    }
+    crate::value_op::value_is_the_third_argument!("checkpoint");
 
     fn bwd(
         &self,
