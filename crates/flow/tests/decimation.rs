@@ -1,6 +1,9 @@
 //! The decimation flow and the exponential flow of pseudofermions: contracts, and the exact statements they are built on.
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
+use common::{noise, scramble};
 use latflow_action::{Action, Exact, Phi4, Pseudofermion};
 use latflow_fermion::{
     ConjugateGradient, Dirac, EvenOddExpansion, EvenOddYukawa, FullExpansion, LinearOperator,
@@ -16,30 +19,12 @@ use latflow_flow::{
     NetShape, ParamStore,
 };
 use latflow_lattice::check::max_difference;
-use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor};
-use std::collections::BTreeMap;
+use latflow_lattice::{Boundary, Lattice, Parity, Streams};
+
 use std::sync::Arc;
 
 const CPU: Device = Device::Cpu;
 const POTENTIAL: LocalPotential = LocalPotential { quadratic: 0.3, quartic: 2.0, hopping: 2.0 };
-
-fn noise(seed: u64, shape: &[usize], sigma: f64) -> Tensor {
-    normal_tensor(&mut Streams::new(seed).stream("test", 0), sigma, shape, DType::F64, &CPU).unwrap()
-}
-
-fn scramble(store: &ParamStore, sigma: f64) {
-    let moved: BTreeMap<String, Tensor> = store
-        .snapshot()
-        .unwrap()
-        .into_iter()
-        .enumerate()
-        .map(|(i, (name, value))| {
-            let shift = noise(100 + i as u64, value.dims(), sigma).to_dtype(value.dtype()).unwrap();
-            (name, (value + shift).unwrap())
-        })
-        .collect();
-    store.restore(&moved).unwrap();
-}
 
 fn shape(cells: usize) -> SiteShape {
     let net = NetShape {

@@ -1,7 +1,10 @@
 //! Contract table of the layers of two fields: inverse, dense Jacobian with initial, random and trained weights, and the
 //! translations each keeps and breaks. A new layer is one row of [`rows`].
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
+use common::{noise, scramble};
 use latflow_action::{Action, Phi4, Pseudofermion};
 use latflow_fermion::{ConjugateGradient, EvenOddYukawa, StaggeredYukawa};
 use latflow_flow::check::{Coordinates, log_det_defect, round_trip_defect, symmetry_defect};
@@ -12,7 +15,7 @@ use latflow_flow::{
     ScalarCoupling, Sites, UpdatePseudofermion, UpdateScalar,
 };
 use latflow_lattice::check::max_difference;
-use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor};
+use latflow_lattice::{Boundary, Lattice, Parity, Streams};
 use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
@@ -136,22 +139,8 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-fn noise(seed: u64, shape: &[usize], sigma: f64) -> Tensor {
-    normal_tensor(&mut Streams::new(seed).stream("test", 0), sigma, shape, DType::F64, &CPU).unwrap()
-}
-
 fn fields(seed: u64, lattice: &Lattice, sites: Sites) -> Pair {
     (noise(seed, &[2, lattice.volume()], 0.6), noise(seed + 1, &[2, 2, sites.count(lattice)], 0.8))
-}
-
-/// Adds noise to every parameter, so that nothing is at its special initial value.
-fn scramble(store: &ParamStore, sigma: f64) {
-    let mut moved = store.snapshot().unwrap();
-    for (i, value) in moved.values_mut().enumerate() {
-        let shift = noise(100 + i as u64, value.dims(), sigma).to_dtype(value.dtype()).unwrap();
-        *value = (&*value + shift).unwrap();
-    }
-    store.restore(&moved).unwrap();
 }
 
 fn check<X: Coordinates, C>(name: &str, layer: &dyn Bijection<X, C>, z: &X, condition: &C) {

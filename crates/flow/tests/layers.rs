@@ -2,7 +2,10 @@
 //!
 //! A new layer is one row of [`rows`].
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
+use common::{noise, scramble};
 use latflow_action::{DeterminantAction, Exact, Phi4, Sum};
 use latflow_fermion::{DenseYukawa, StaggeredYukawa};
 use latflow_flow::check::{log_det_defect, round_trip_defect};
@@ -13,8 +16,7 @@ use latflow_flow::{
     NetShape, ParamStore,
 };
 use latflow_lattice::check::equivariance_defect;
-use latflow_lattice::{Boundary, Lattice, Parity, Streams, normal_tensor};
-use std::collections::BTreeMap;
+use latflow_lattice::{Boundary, Lattice, Parity, Streams};
 
 const CPU: Device = Device::Cpu;
 
@@ -104,25 +106,6 @@ fn rows() -> Vec<Row> {
             odd: false,
         },
     ]
-}
-
-fn noise(seed: u64, shape: &[usize], sigma: f64) -> Tensor {
-    normal_tensor(&mut Streams::new(seed).stream("test", 0), sigma, shape, DType::F64, &CPU).unwrap()
-}
-
-/// Adds noise to every parameter, so that nothing is at its special initial value.
-fn scramble(store: &ParamStore, sigma: f64) {
-    let moved: BTreeMap<String, Tensor> = store
-        .snapshot()
-        .unwrap()
-        .into_iter()
-        .enumerate()
-        .map(|(i, (name, value))| {
-            let shift = noise(100 + i as u64, value.dims(), sigma).to_dtype(value.dtype()).unwrap();
-            (name, (value + shift).unwrap())
-        })
-        .collect();
-    store.restore(&moved).unwrap();
 }
 
 fn check(name: &str, layer: &dyn Bijection<Tensor>, volume: usize) {

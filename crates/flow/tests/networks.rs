@@ -1,31 +1,22 @@
 //! Networks of P- and AP-fields: symmetries, the average against its definition, what cannot be built.
 
+mod common;
+
 use candle_core::{DType, Device, Tensor};
 use candle_nn::Module;
+use common::{noise, scramble};
 use latflow_flow::{
     Activation, ApShape, Architecture, AverageShape, Channels, ContextNet, Error, FieldNetwork, Fields,
     NetShape, ParamStore, Squeeze,
 };
 use latflow_lattice::check::max_difference;
-use latflow_lattice::{Boundary, Lattice, Streams, normal_tensor};
+use latflow_lattice::{Boundary, Lattice, Streams};
 
 const CPU: Device = Device::Cpu;
 const BOTH: Channels = Channels { periodic: 1, antiperiodic: 2 };
 
-fn noise(seed: u64, shape: &[usize], sigma: f64) -> Tensor {
-    normal_tensor(&mut Streams::new(seed).stream("test", 0), sigma, shape, DType::F64, &CPU).unwrap()
-}
-
 fn store() -> ParamStore {
     ParamStore::new(Streams::new(1), DType::F64, &CPU)
-}
-
-fn scramble(store: &ParamStore) {
-    let mut moved = store.snapshot().unwrap();
-    for (i, value) in moved.values_mut().enumerate() {
-        *value = (&*value + noise(100 + i as u64, value.dims(), 0.3)).unwrap();
-    }
-    store.restore(&moved).unwrap();
 }
 
 fn shape(squeeze: Option<usize>) -> ApShape {
@@ -79,7 +70,7 @@ fn networks_know_all_translations_in_space_and_twice_around_in_time() {
     for architecture in [Architecture::Convolutions(shape(None)), average(1, None)] {
         let mut store = store();
         let net = architecture.build(&mut store, "net", &lattice, BOTH, BOTH).unwrap();
-        scramble(&store);
+        scramble(&store, 0.3);
         let out = net.forward(&inputs(&lattice)).unwrap();
         assert!(max_difference(out.periodic.as_ref().unwrap(), &noise(9, &[2, 16, 1], 0.0)).unwrap() > 0.05);
         assert!(
@@ -104,7 +95,7 @@ fn squeezing_and_coarse_averages_break_odd_translations_only() {
     for (architecture, keeps, breaks) in cases {
         let mut store = store();
         let net = architecture.build(&mut store, "net", &lattice, BOTH, BOTH).unwrap();
-        scramble(&store);
+        scramble(&store, 0.3);
         for by in keeps {
             let d = defect(net.as_ref(), &lattice, by);
             assert!(d < 1e-12, "{architecture:?}: translation by {by:?} {d:e}");
@@ -123,7 +114,7 @@ fn the_average_is_its_definition() {
         let mut stores = [store(), store()];
         let averaged = average(step, None).build(&mut stores[0], "f", &lattice, BOTH, BOTH).unwrap();
         let f = ContextNet::new(&mut stores[1], "f/net", &lattice, 3, 3, &net()).unwrap();
-        stores.iter().for_each(scramble);
+        stores.iter().for_each(|store| scramble(store, 0.3));
         let x = inputs(&lattice);
         let (mut u, mut v) = (noise(9, &[2, 24, 1], 0.0), noise(9, &[2, 24, 2], 0.0));
         let all = (12 / step) as f64;
@@ -175,7 +166,7 @@ fn one_kind_of_field_is_enough() {
                 (out.periodic.is_some(), out.antiperiodic.is_some()),
                 (to.periodic > 0, to.antiperiodic > 0)
             );
-            scramble(&store);
+            scramble(&store, 0.3);
             let gradients = loss(&net.forward(&x).unwrap()).backward().unwrap();
             for (name, var) in store.iter() {
                 let used = gradients
