@@ -7,7 +7,6 @@
 //! ```
 
 use candle_core::{DType, Device, Result, Tensor};
-use criterion::Criterion;
 use latflow_action::{DeterminantAction, Exact, Phi4, Sum};
 use latflow_benches::peak::Peak;
 use latflow_fermion::{DenseYukawa, EvenOddExpansion, EvenOddYukawa, StaggeredYukawa};
@@ -147,12 +146,7 @@ fn report() -> std::result::Result<(), Failure> {
 fn main() -> std::result::Result<(), Failure> {
     latflow_kernels::tune_process();
     report()?;
-    let seconds = std::time::Duration::from_secs;
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(seconds(1))
-        .measurement_time(seconds(2))
-        .configure_from_args();
+    let mut criterion = latflow_benches::criterion();
     let mut decimation = Decimation::new(192)?;
     criterion.bench_function("decimation-1000-fields", |b| b.iter(|| decimation.sample(1000)));
     criterion.bench_function("decimation-training-step-batch-192", |b| b.iter(|| decimation.step()));

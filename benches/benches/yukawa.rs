@@ -209,12 +209,7 @@ fn statistics(criterion: &mut Criterion) -> std::result::Result<(), Box<dyn std:
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     latflow_kernels::tune_process();
     report()?;
-    let seconds = std::time::Duration::from_secs;
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(seconds(1))
-        .measurement_time(seconds(2))
-        .configure_from_args();
+    let mut criterion = latflow_benches::criterion();
     statistics(&mut criterion)?;
     criterion.final_summary();
     Ok(())

@@ -1,3 +1,15 @@
 //! Shared helpers of the benches.
 
 pub mod peak;
+
+use criterion::Criterion;
+use std::time::Duration;
+
+/// Criterion with the settings of all benches and the filter of the command line.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args()
+}
