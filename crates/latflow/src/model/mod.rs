@@ -14,6 +14,7 @@ mod marginal;
 mod pair;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context, Result};
@@ -162,6 +163,17 @@ impl Site<'_> {
                 Ok(Model { densities: Densities::Joint(density), parameters, name })
             }
         }
+    }
+
+    /// That model with the weights of a file, and the samples they were trained with.
+    ///
+    /// # Errors
+    /// When the weights do not fit.
+    pub(crate) fn trained_model(&self, weights: &Path) -> Result<(Model, u64)> {
+        let trained = Trained::read(weights, self.device)?;
+        let model = self.model()?;
+        trained.restore(&model)?;
+        Ok((model, trained.training_samples()))
     }
 
     /// The marginal flow, whatever the scheme.

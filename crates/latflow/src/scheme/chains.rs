@@ -18,7 +18,7 @@ use super::{Report, sampling_scheme, streams};
 use crate::config::{Config, FermionTreatment, Method};
 use crate::correlators::CORRELATORS_EVERY;
 use crate::io::{Series, Snapshot};
-use crate::model::{Densities, MarginalDensity, Model, Shared, Site, Trained};
+use crate::model::{Densities, MarginalDensity, Model, Shared, Site};
 use crate::results::{Analysis, RunResult};
 use crate::run::{MODEL, RunDirectory, Step, Task};
 use crate::session;
@@ -55,9 +55,7 @@ impl ChainTask {
         let theory = theory(&config, &device)?;
         let joint = theory.joint(config.sample.solver());
         let site = Site { config: &config, theory: &*theory, joint: &joint, device: &device };
-        let trained = Trained::read(&run.path(MODEL), &device)?;
-        let model = site.model()?;
-        trained.restore(&model)?;
+        let (model, training_samples) = site.trained_model(&run.path(MODEL))?;
         let name = model.name.clone();
         let walk = walk(&site, model)?;
         let chains = config.sample.chains;
@@ -67,7 +65,6 @@ impl ChainTask {
             observables: Vec::new(),
             moved: vec![true; chains],
         };
-        let training_samples = trained.training_samples();
         Ok(Self { config, theory, walk, model: name, training_samples, state })
     }
 

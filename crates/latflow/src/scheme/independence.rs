@@ -20,7 +20,7 @@ use super::{Report, sampling_scheme, streams};
 use crate::config::Config;
 use crate::correlators::CORRELATORS_EVERY;
 use crate::io::{Series, Snapshot};
-use crate::model::{Site, Trained};
+use crate::model::Site;
 use crate::results::{Analysis, RunResult, reported_name};
 use crate::run::{MODEL, RunDirectory, Step, Task};
 use crate::session::{self, note};
@@ -60,9 +60,7 @@ impl IndependenceTask {
         let theory = theory(&config, &device)?;
         let joint = theory.joint(config.sample.solver());
         let site = Site { config: &config, theory: &*theory, joint: &joint, device: &device };
-        let trained = Trained::read(&run.path(MODEL), &device)?;
-        let model = site.model()?;
-        trained.restore(&model)?;
+        let (model, training_samples) = site.trained_model(&run.path(MODEL))?;
         let (source, model) = Source::new(&site, model)?;
         let state = State {
             done: 0,
@@ -71,7 +69,6 @@ impl IndependenceTask {
             log_weight: Vec::new(),
             data: Vec::new(),
         };
-        let training_samples = trained.training_samples();
         Ok(Self { config, theory, source, model, training_samples, device, state })
     }
 
