@@ -9,6 +9,7 @@ mod blas;
 mod conv;
 mod hop;
 mod host;
+pub(crate) mod lanes;
 mod lu;
 mod net;
 pub mod peak;
