@@ -34,8 +34,8 @@ pub struct StochasticDeterminant<A, D> {
     pub draws: usize,
 }
 
-impl<A: Action<Tensor>, D: Dirac> TrainingTarget<Tensor> for StochasticDeterminant<A, D> {
-    fn surrogate_action(&self, phi: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+impl<A: Action<D::Field>, D: Dirac> TrainingTarget<D::Field> for StochasticDeterminant<A, D> {
+    fn surrogate_action(&self, phi: &D::Field, rng: &mut Rng) -> Result<Tensor> {
         let log_det = stochastic_log_det(&self.dirac, phi, &self.solver, self.draws, rng)?;
         Ok((self.bosonic.action(phi)? - log_det)?)
     }

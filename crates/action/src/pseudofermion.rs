@@ -10,9 +10,9 @@
 //! re χ and im χ have variance ½ each. The same code serves the full operator and its even/odd form.
 
 use crate::{Action, Error, HeatBath, Refresh, Result, Sum, TrainingTarget};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use latflow_fermion::{ConjugateGradient, Dirac, LinearOperator, quadratic_form_of_inverse};
-use latflow_lattice::{Rng, normal_tensor};
+use latflow_lattice::{Configuration, Rng, normal_tensor};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,8 +23,8 @@ struct Work {
     iterations: AtomicU64,
 }
 
-/// The theory S_B(φ) + S_PF(φ, ϕ): an action of (φ `[B, V]`, ϕ `[B, 2, N]`) with gradients in both, and of φ alone once ϕ is
-/// drawn, as before a trajectory of HMC.
+/// The theory S_B(φ) + S_PF(φ, ϕ) of a bosonic field φ, scalar `[B, V]` or links, and a pseudofermion ϕ `[B, 2, N]`: an action of
+/// (φ, ϕ) with gradients in both, and of φ alone once ϕ is drawn, as before a trajectory of HMC.
 #[derive(Debug, Clone)]
 pub struct Pseudofermion<A, D> {
     /// The bosonic part.
@@ -51,11 +51,11 @@ impl<A, D: Dirac + Clone> Pseudofermion<A, D> {
         Self { bosonic, dirac, solver, work: Arc::default() }
     }
 
-    /// The exact heat bath ϕ = D χ for each φ `[B, V]`, and S_PF at that ϕ as a function of φ.
+    /// The exact heat bath ϕ = D χ for each φ, and S_PF at that ϕ as a function of φ.
     ///
     /// # Errors
     /// When φ does not fit.
-    pub fn heatbath(&self, phi: &Tensor, rng: &mut Rng) -> Result<PseudofermionAction<D>> {
+    pub fn heatbath(&self, phi: &D::Field, rng: &mut Rng) -> Result<PseudofermionAction<D>> {
         Ok(PseudofermionAction {
             dirac: self.dirac.clone(),
             pf: self.draw(phi, rng)?,
@@ -66,21 +66,21 @@ impl<A, D: Dirac + Clone> Pseudofermion<A, D> {
 }
 
 impl<A, D: Dirac> Pseudofermion<A, D> {
-    /// ϕ = D χ `[B, 2, N]`, one exact draw from p(ϕ|φ) for each φ `[B, V]`, without autodiff history.
+    /// ϕ = D χ `[B, 2, N]`, one exact draw from p(ϕ|φ) for each φ, without autodiff history.
     ///
     /// # Errors
     /// When φ does not fit.
-    pub fn draw(&self, phi: &Tensor, rng: &mut Rng) -> Result<Tensor> {
-        let shape = self.dirac.vector_shape(phi.dim(0)?);
-        let chi = normal_tensor(rng, std::f64::consts::FRAC_1_SQRT_2, &shape, phi.dtype(), phi.device())?;
+    pub fn draw(&self, phi: &D::Field, rng: &mut Rng) -> Result<Tensor> {
+        let shape = self.dirac.vector_shape(phi.batch()?);
+        let chi = normal_tensor(rng, std::f64::consts::FRAC_1_SQRT_2, &shape, DType::F64, phi.device())?;
         Ok(self.dirac.bind(&phi.detach())?.apply(&chi)?)
     }
 
-    /// S_PF(φ, ϕ) `[B]` alone, with gradients in φ `[B, V]` and ϕ `[B, 2, N]`: ∂S_PF/∂ϕ = 2 (DD†)⁻¹ϕ on the real components.
+    /// S_PF(φ, ϕ) `[B]` alone, with gradients in φ and ϕ `[B, 2, N]`: ∂S_PF/∂ϕ = 2 (DD†)⁻¹ϕ on the real components.
     ///
     /// # Errors
     /// When a field does not fit or the solver does not converge.
-    pub fn pseudofermion_action(&self, phi: &Tensor, pf: &Tensor) -> Result<Tensor> {
+    pub fn pseudofermion_action(&self, phi: &D::Field, pf: &Tensor) -> Result<Tensor> {
         pseudofermion_action(&self.dirac, phi, pf, &self.solver, &self.work)
     }
 
@@ -111,12 +111,12 @@ impl<D> PseudofermionAction<D> {
 
 fn pseudofermion_action<D: Dirac>(
     dirac: &D,
-    phi: &Tensor,
+    phi: &D::Field,
     pf: &Tensor,
     solver: &ConjugateGradient,
     work: &Work,
 ) -> Result<Tensor> {
-    let shape = dirac.vector_shape(phi.dim(0)?);
+    let shape = dirac.vector_shape(phi.batch()?);
     if pf.dims() != shape {
         let (expected, got) = (format!("{shape:?}"), pf.dims().to_vec());
         return Err(Error::Shape { what: "pseudofermion", expected, got });
@@ -128,35 +128,35 @@ fn pseudofermion_action<D: Dirac>(
     Ok(action)
 }
 
-impl<D: Dirac> Action<Tensor> for PseudofermionAction<D> {
-    fn action(&self, phi: &Tensor) -> Result<Tensor> {
+impl<D: Dirac> Action<D::Field> for PseudofermionAction<D> {
+    fn action(&self, phi: &D::Field) -> Result<Tensor> {
         pseudofermion_action(&self.dirac, phi, &self.pf, &self.solver, &self.work)
     }
 }
 
-impl<A: Action<Tensor>, D: Dirac> Action<(Tensor, Tensor)> for Pseudofermion<A, D> {
-    fn action(&self, (phi, pf): &(Tensor, Tensor)) -> Result<Tensor> {
+impl<A: Action<D::Field>, D: Dirac> Action<(D::Field, Tensor)> for Pseudofermion<A, D> {
+    fn action(&self, (phi, pf): &(D::Field, Tensor)) -> Result<Tensor> {
         Ok((self.bosonic.action(phi)? + self.pseudofermion_action(phi, pf)?)?)
     }
 }
 
-impl<A: Action<Tensor>, D: Dirac> TrainingTarget<(Tensor, Tensor)> for Pseudofermion<A, D> {
+impl<A: Action<D::Field>, D: Dirac> TrainingTarget<(D::Field, Tensor)> for Pseudofermion<A, D> {
     /// The joint action itself: nothing about it is stochastic.
-    fn surrogate_action(&self, pair: &(Tensor, Tensor), _: &mut Rng) -> Result<Tensor> {
+    fn surrogate_action(&self, pair: &(D::Field, Tensor), _: &mut Rng) -> Result<Tensor> {
         self.action(pair)
     }
 }
 
-impl<A: Action<Tensor>, D: Dirac> HeatBath<Tensor, Tensor> for Pseudofermion<A, D> {
-    fn draw(&self, phi: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+impl<A: Action<D::Field>, D: Dirac> HeatBath<D::Field, Tensor> for Pseudofermion<A, D> {
+    fn draw(&self, phi: &D::Field, rng: &mut Rng) -> Result<Tensor> {
         Pseudofermion::draw(self, phi, rng)
     }
 }
 
-impl<A: Action<Tensor> + Clone, D: Dirac + Clone> Refresh<Tensor> for Pseudofermion<A, D> {
+impl<A: Action<D::Field> + Clone, D: Dirac + Clone> Refresh<D::Field> for Pseudofermion<A, D> {
     type Conditional = Sum<A, PseudofermionAction<D>>;
 
-    fn refresh(&self, phi: &Tensor, rng: &mut Rng) -> Result<Self::Conditional> {
+    fn refresh(&self, phi: &D::Field, rng: &mut Rng) -> Result<Self::Conditional> {
         Ok(Sum(self.bosonic.clone(), self.heatbath(phi, rng)?))
     }
 }

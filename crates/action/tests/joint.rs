@@ -27,7 +27,7 @@ fn theories() -> (Pseudofermion<Phi4, StaggeredYukawa>, Pseudofermion<Phi4, Even
 }
 
 /// Value, ∂S/∂φ and ∂S/∂ϕ of the joint action against independent routes to the same numbers.
-fn check_joint<D: Dirac + Clone>(theory: &Pseudofermion<Phi4, D>, name: &str) {
+fn check_joint<D: Dirac<Field = Tensor> + Clone>(theory: &Pseudofermion<Phi4, D>, name: &str) {
     let (phi, pf) = (noise(1, &[3, 24]), noise(2, &theory.dirac.vector_shape(3)));
     let (var_phi, var_pf) = (Var::from_tensor(&phi).unwrap(), Var::from_tensor(&pf).unwrap());
     let action = theory.action(&(var_phi.as_tensor().clone(), var_pf.as_tensor().clone())).unwrap();
@@ -96,7 +96,11 @@ fn joint_and_conditional_action_are_the_same_theory() {
 #[test]
 fn the_integral_over_the_pseudofermion_is_the_determinant() {
     // ∫dϕ e^{−S_PF} = π^N det DD†, for every operator the same function of φ up to the constant it reports.
-    fn defect<D: Dirac>(theory: &Pseudofermion<Phi4, D>, phi: &Tensor, action: &Tensor) -> f64 {
+    fn defect<D: Dirac<Field = Tensor>>(
+        theory: &Pseudofermion<Phi4, D>,
+        phi: &Tensor,
+        action: &Tensor,
+    ) -> f64 {
         let n = theory.dirac.components();
         let operator: &dyn LinearOperator = &theory.dirac.bind(phi).unwrap();
         let log_det = log_abs_det(&to_dense(operator, 3, n, phi).unwrap()).unwrap();

@@ -144,6 +144,7 @@ impl EvenOddYukawa {
 }
 
 impl Dirac for EvenOddYukawa {
+    type Field = Tensor;
     type Operator = EvenOddOperator;
 
     fn bind(&self, phi: &Tensor) -> Result<EvenOddOperator> {

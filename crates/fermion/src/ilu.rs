@@ -50,6 +50,7 @@ impl IluYukawa {
 }
 
 impl Dirac for IluYukawa {
+    type Field = Tensor;
     type Operator = IluOperator;
 
     fn bind(&self, phi: &Tensor) -> Result<IluOperator> {

@@ -23,6 +23,6 @@ pub use error::{Error, Result};
 pub use even_odd::{EvenOddOperator, EvenOddYukawa};
 pub use ilu::{IluOperator, IluYukawa};
 pub use log_det::{quadratic_form_of_inverse, stochastic_log_det};
-pub use logarithm::{EvenOddExpansion, FullExpansion, LogarithmicExpansion};
+pub use logarithm::{EvenOddExpansion, FullExpansion, LogarithmicExpansion, Perturbation};
 pub use operator::{Dirac, HermitianPositive, LinearOperator, NormalOperator};
 pub use staggered::{StaggeredOperator, StaggeredYukawa};

@@ -34,18 +34,21 @@ pub trait LogarithmicExpansion: Dirac {
     /// log |det D_0|.
     fn constant_log_abs_det(&self) -> f64;
 
-    /// X(φ) v.
+    /// v ↦ X(φ) v, for v `[B, 2, N]`.
     ///
     /// # Errors
-    /// When φ or v does not fit.
-    fn perturbation(&self, phi: &Tensor, v: &Tensor) -> Result<Tensor>;
+    /// When φ does not fit.
+    fn perturbation<'a>(&'a self, field: &'a Self::Field) -> Result<Perturbation<'a>>;
 
     /// tr X^k, `[B]`, for k ≤ the largest order.
     ///
     /// # Errors
     /// When φ does not fit.
-    fn trace(&self, phi: &Tensor, k: usize) -> Result<Tensor>;
+    fn trace(&self, field: &Self::Field, k: usize) -> Result<Tensor>;
 }
+
+/// X of one batch of background fields.
+pub type Perturbation<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
 
 /// The full operator around its free part.
 #[derive(Debug, Clone)]
@@ -95,6 +98,7 @@ impl FullExpansion {
 }
 
 impl Dirac for FullExpansion {
+    type Field = Tensor;
     type Operator = <StaggeredYukawa as Dirac>::Operator;
 
     fn bind(&self, phi: &Tensor) -> Result<Self::Operator> {
@@ -123,9 +127,9 @@ impl LogarithmicExpansion for FullExpansion {
         self.log_abs_det
     }
 
-    fn perturbation(&self, phi: &Tensor, v: &Tensor) -> Result<Tensor> {
+    fn perturbation<'a>(&'a self, phi: &'a Tensor) -> Result<Perturbation<'a>> {
         let coupling = (phi * self.dirac.yukawa())?.unsqueeze(1)?;
-        matrix_times(&self.inverse_transposed, &v.broadcast_mul(&coupling)?)
+        Ok(Box::new(move |v| matrix_times(&self.inverse_transposed, &v.broadcast_mul(&coupling)?)))
     }
 
     fn trace(&self, phi: &Tensor, k: usize) -> Result<Tensor> {
@@ -160,6 +164,7 @@ impl EvenOddExpansion {
 }
 
 impl Dirac for EvenOddExpansion {
+    type Field = Tensor;
     type Operator = <EvenOddYukawa as Dirac>::Operator;
 
     fn bind(&self, phi: &Tensor) -> Result<Self::Operator> {
@@ -188,8 +193,9 @@ impl LogarithmicExpansion for EvenOddExpansion {
         0.0
     }
 
-    fn perturbation(&self, phi: &Tensor, v: &Tensor) -> Result<Tensor> {
-        Ok((self.dirac.bind(phi)?.apply(v)? - v)?)
+    fn perturbation<'a>(&'a self, phi: &'a Tensor) -> Result<Perturbation<'a>> {
+        let operator = self.dirac.bind(phi)?;
+        Ok(Box::new(move |v| Ok((operator.apply(v)? - v)?)))
     }
 
     fn trace(&self, phi: &Tensor, k: usize) -> Result<Tensor> {

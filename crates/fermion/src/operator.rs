@@ -2,6 +2,7 @@
 
 use crate::Result;
 use candle_core::Tensor;
+use latflow_lattice::Configuration;
 
 /// A linear map on fermion vectors `[B, 2, N]` (re, im), differentiable in the background field it was bound to.
 pub trait LinearOperator {
@@ -21,21 +22,23 @@ pub trait LinearOperator {
 /// Promise: A = A†, and ⟨v, A v⟩ > 0 for every v ≠ 0.
 pub trait HermitianPositive: LinearOperator {}
 
-/// A family of Dirac operators D(φ), one for each background field φ `[B, V]`.
+/// A family of Dirac operators D(φ), one for each background field φ: a scalar field `[B, V]` or links.
 pub trait Dirac {
+    /// The kind of background field.
+    type Field: Configuration;
     /// The operator of one batch of background fields.
     type Operator: LinearOperator + Clone;
 
-    /// D(φ). Gradients in φ are recorded when φ is tracked.
+    /// D(φ). Gradients in the field are recorded when it is tracked.
     ///
     /// # Errors
     /// When the field does not fit the lattice.
-    fn bind(&self, phi: &Tensor) -> Result<Self::Operator>;
+    fn bind(&self, field: &Self::Field) -> Result<Self::Operator>;
 
     /// Number of complex components of the vectors D acts on.
     fn components(&self) -> usize;
 
-    /// c = log |det D_theory| − log |det D(φ)|: the φ-independent factor that preconditioning has taken out of the operator;
+    /// c = log |det D_theory| − log |det D(φ)|: the field-independent factor that preconditioning has taken out of the operator;
     /// 0 for the operator of the theory itself. Without it log Z would depend on the preconditioning.
     fn log_abs_det_constant(&self) -> f64;
 

@@ -101,6 +101,7 @@ impl StaggeredYukawa {
 }
 
 impl Dirac for StaggeredYukawa {
+    type Field = Tensor;
     type Operator = StaggeredOperator;
 
     fn bind(&self, phi: &Tensor) -> Result<StaggeredOperator> {

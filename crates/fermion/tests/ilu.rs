@@ -23,7 +23,7 @@ fn pair(dims: &[usize], mass: f64, g: f64, kept: Parity) -> (EvenOddYukawa, IluY
     (even_odd.clone(), IluYukawa::new(even_odd))
 }
 
-fn matrices<D: Dirac>(dirac: &D, phi: &Tensor) -> Tensor {
+fn matrices<D: Dirac<Field = Tensor>>(dirac: &D, phi: &Tensor) -> Tensor {
     let batch = phi.dim(0).unwrap();
     to_dense(&dirac.bind(phi).unwrap(), batch, dirac.components(), phi).unwrap()
 }
@@ -107,7 +107,11 @@ fn translations_are_broken_but_not_for_the_determinant() {
 
 /// Variance of χ†χ − χ†(MM†)⁻¹χ over the draws χ ~ e^{−χ†χ}, averaged over the fields: sampled with one draw a batch entry,
 /// with its error, and exactly, tr [(MM†)⁻¹ − 1]².
-fn variance_of_one_draw<D: Dirac>(dirac: &D, fields: &Tensor, draws: usize) -> (f64, f64, f64) {
+fn variance_of_one_draw<D: Dirac<Field = Tensor>>(
+    dirac: &D,
+    fields: &Tensor,
+    draws: usize,
+) -> (f64, f64, f64) {
     let (count, n) = (fields.dim(0).unwrap(), dirac.components());
     let (mut sampled, mut squared_error, mut exact) = (0.0, 0.0, 0.0);
     for b in 0..count {

@@ -12,9 +12,10 @@
 
 use crate::{Bijection, Error, Result};
 use candle_core::Tensor;
-use latflow_fermion::LogarithmicExpansion;
+use latflow_fermion::{LogarithmicExpansion, Perturbation};
+use latflow_lattice::Configuration;
 
-/// W(φ) as a bijection of pseudofermions `[B, 2, N]`, given φ `[B, V]`.
+/// W(φ) as a bijection of pseudofermions `[B, 2, N]`, given the background field φ.
 #[derive(Debug, Clone)]
 pub struct ExponentialPseudofermion<D> {
     expansion: D,
@@ -43,24 +44,25 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
     }
 
     /// A_n v.
-    fn generator(&self, phi: &Tensor, v: &Tensor) -> Result<Tensor> {
+    fn generator(&self, x: &Perturbation<'_>, v: &Tensor) -> Result<Tensor> {
         let mut power = v.clone();
         let mut sum = v.zeros_like()?;
         for k in 1..=self.order {
-            power = self.expansion.perturbation(phi, &power).map_err(latflow_action::Error::from)?;
+            power = x(&power).map_err(latflow_action::Error::from)?;
             sum = (sum + (&power * Self::coefficient(k))?)?;
         }
         Ok(sum)
     }
 
     /// e^{sign · A_n} v.
-    fn exponential(&self, phi: &Tensor, v: &Tensor, sign: f64) -> Result<Tensor> {
+    fn exponential(&self, phi: &D::Field, v: &Tensor, sign: f64) -> Result<Tensor> {
         let (mut term, mut sum) = (v.clone(), v.clone());
         if self.order == 0 {
             return Ok(sum);
         }
+        let x = self.expansion.perturbation(phi).map_err(latflow_action::Error::from)?;
         for n in 1..=TERMS {
-            term = (self.generator(phi, &term)? * (sign / n as f64))?;
+            term = (self.generator(&x, &term)? * (sign / n as f64))?;
             sum = (sum + &term)?;
             let size = |t: &Tensor| -> Result<f64> { Ok(t.detach().abs()?.max_all()?.to_scalar::<f64>()?) };
             let (last, all) = (size(&term)?, size(&sum)?);
@@ -77,8 +79,8 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
     }
 
     /// log |det W|², `[B]`.
-    fn log_det(&self, phi: &Tensor) -> Result<Tensor> {
-        let batch = phi.dim(0)?;
+    fn log_det(&self, phi: &D::Field) -> Result<Tensor> {
+        let batch = phi.batch()?;
         let constant = 2.0 * self.expansion.constant_log_abs_det();
         let mut sum = Tensor::full(constant, batch, phi.device())?;
         for k in 1..=self.order {
@@ -89,14 +91,14 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
     }
 }
 
-impl<D: LogarithmicExpansion> Bijection<Tensor, Tensor> for ExponentialPseudofermion<D> {
-    fn forward(&self, chi: &Tensor, phi: &Tensor) -> Result<(Tensor, Tensor)> {
+impl<D: LogarithmicExpansion> Bijection<Tensor, D::Field> for ExponentialPseudofermion<D> {
+    fn forward(&self, chi: &Tensor, phi: &D::Field) -> Result<(Tensor, Tensor)> {
         let v = self.exponential(phi, chi, 1.0)?;
         let pf = self.expansion.constant(&v, false).map_err(latflow_action::Error::from)?;
         Ok((pf, self.log_det(phi)?))
     }
 
-    fn inverse(&self, pf: &Tensor, phi: &Tensor) -> Result<(Tensor, Tensor)> {
+    fn inverse(&self, pf: &Tensor, phi: &D::Field) -> Result<(Tensor, Tensor)> {
         let v = self.expansion.constant(pf, true).map_err(latflow_action::Error::from)?;
         Ok((self.exponential(phi, &v, -1.0)?, self.log_det(phi)?.neg()?))
     }

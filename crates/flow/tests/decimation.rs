@@ -218,7 +218,7 @@ fn the_source_is_the_derivative_of_the_pseudofermion_action() {
     }
 }
 
-fn check_expansion(name: &str, expansion: &impl LogarithmicExpansion, phi: &Tensor) {
+fn check_expansion(name: &str, expansion: &impl LogarithmicExpansion<Field = Tensor>, phi: &Tensor) {
     let (batch, n) = (phi.dim(0).unwrap(), expansion.components());
     // Columns of X and D from unit vectors.
     for b in 0..batch {
@@ -232,7 +232,7 @@ fn check_expansion(name: &str, expansion: &impl LogarithmicExpansion, phi: &Tens
             let t = t.narrow(1, 0, 1).unwrap().squeeze(1).unwrap().to_vec2::<f64>().unwrap();
             nalgebra::DMatrix::from_fn(n, n, |i, j| t[j][i])
         };
-        let x = matrix(&expansion.perturbation(&phi_n, &unit).unwrap());
+        let x = matrix(&expansion.perturbation(&phi_n).unwrap()(&unit).unwrap());
         let d0 = matrix(&expansion.constant(&unit, false).unwrap());
         let d = matrix(&expansion.bind(&phi_n).unwrap().apply(&unit).unwrap());
         let one = nalgebra::DMatrix::identity(n, n);

@@ -25,6 +25,9 @@ pub trait Configuration: Clone {
     /// # Errors
     /// When `f` fails.
     fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self>;
+
+    /// Where this batch lives.
+    fn device(&self) -> &candle_core::Device;
 }
 
 /// A configuration space with tangent vectors: `x.exp(0) == x`.
@@ -37,9 +40,6 @@ pub trait Manifold: Configuration {
     /// # Errors
     /// When the tangent does not fit.
     fn exp(&self, omega: &Tensor) -> Result<Self>;
-
-    /// Where tangent vectors of this batch live.
-    fn device(&self) -> &candle_core::Device;
 }
 
 impl Configuration for Tensor {
@@ -61,6 +61,10 @@ impl Configuration for Tensor {
     fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         f(self)
     }
+
+    fn device(&self) -> &candle_core::Device {
+        Tensor::device(self)
+    }
 }
 
 impl Manifold for Tensor {
@@ -70,10 +74,6 @@ impl Manifold for Tensor {
 
     fn exp(&self, omega: &Tensor) -> Result<Self> {
         Ok((self + omega)?)
-    }
-
-    fn device(&self) -> &candle_core::Device {
-        Tensor::device(self)
     }
 }
 
@@ -93,6 +93,10 @@ impl<A: Configuration, B: Configuration> Configuration for (A, B) {
     fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok((self.0.map(f)?, self.1.map(f)?))
     }
+
+    fn device(&self) -> &candle_core::Device {
+        self.0.device()
+    }
 }
 
 /// Both fields move at once; a tangent vector is that of the first field followed by that of the second, flat: `[B, n + m]`.
@@ -108,10 +112,6 @@ impl<A: Manifold, B: Manifold> Manifold for (A, B) {
         let first = omega.narrow(1, 0, n)?.reshape(a)?;
         let second = omega.narrow(1, n, m)?.reshape(b)?;
         Ok((self.0.exp(&first)?, self.1.exp(&second)?))
-    }
-
-    fn device(&self) -> &candle_core::Device {
-        self.0.device()
     }
 }
 

@@ -22,7 +22,7 @@ use candle_core::{DType, Tensor};
 use latflow_action::{Action, Exact, Pseudofermion};
 use latflow_fermion::Dirac;
 use latflow_flow::Distribution;
-use latflow_lattice::Rng;
+use latflow_lattice::{Configuration, Rng};
 
 /// An unbiased, positive estimate of a density: E[exp(log estimate)] = e^{−S(x)} over the estimate's own noise.
 pub trait LogEstimate<X> {
@@ -54,7 +54,7 @@ pub struct PseudofermionEstimate<A, D, Q> {
 /// Pseudofermions solved for at once; bounds the memory, and fixes the order of the random numbers.
 const ROWS: usize = 4096;
 
-impl<A: Action<Tensor>, D: Dirac, Q: Distribution<Tensor, Tensor>> PseudofermionEstimate<A, D, Q> {
+impl<A: Action<D::Field>, D: Dirac, Q: Distribution<Tensor, D::Field>> PseudofermionEstimate<A, D, Q> {
     /// An estimator with n draws a configuration.
     ///
     /// # Errors
@@ -72,10 +72,15 @@ impl<A: Action<Tensor>, D: Dirac, Q: Distribution<Tensor, Tensor>> Pseudofermion
     }
 
     /// −S_PF − log q(ϕ|φ) of every draw, those of one configuration next to each other.
-    fn log_weights(&self, phi: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
-        let (batch, volume) = phi.dims2()?;
-        let rows = batch * self.draws;
-        let tiled = phi.unsqueeze(1)?.broadcast_as((batch, self.draws, volume))?.reshape((rows, volume))?;
+    fn log_weights(&self, phi: &D::Field, rng: &mut Rng) -> Result<Vec<f64>> {
+        let rows = phi.batch()? * self.draws;
+        let tiled = phi.map(&mut |t| {
+            let mut tiled = t.dims().to_vec();
+            tiled.insert(1, self.draws);
+            let mut flat = t.dims().to_vec();
+            flat[0] = rows;
+            Ok(t.unsqueeze(1)?.broadcast_as(tiled)?.reshape(flat)?)
+        })?;
         let (pf, log_q) = self.conditional.sample_with_log_prob(rows, &tiled, rng)?;
         let log_q = log_q.detach().to_dtype(DType::F64)?;
         let action = self.theory.pseudofermion_action(&tiled, &pf.detach())?;
@@ -83,21 +88,21 @@ impl<A: Action<Tensor>, D: Dirac, Q: Distribution<Tensor, Tensor>> Pseudofermion
     }
 }
 
-impl<A, D, Q> LogEstimate<Tensor> for PseudofermionEstimate<A, D, Q>
+impl<A, D, Q> LogEstimate<D::Field> for PseudofermionEstimate<A, D, Q>
 where
-    A: Action<Tensor>,
+    A: Action<D::Field>,
     D: Dirac,
-    Q: Distribution<Tensor, Tensor>,
+    Q: Distribution<Tensor, D::Field>,
 {
-    fn log_estimate(&self, phi: &Tensor, rng: &mut Rng) -> Result<Vec<f64>> {
+    fn log_estimate(&self, phi: &D::Field, rng: &mut Rng) -> Result<Vec<f64>> {
         let phi = phi.detach();
-        let batch = phi.dim(0)?;
+        let batch = phi.batch()?;
         let constant = self.theory.log_normalisation();
         let bosonic = self.theory.bosonic.action(&phi)?.to_vec1::<f64>()?;
         let at_once = (ROWS / self.draws).max(1);
         let mut log_means = Vec::with_capacity(batch);
         for start in (0..batch).step_by(at_once) {
-            let part = phi.narrow(0, start, at_once.min(batch - start))?;
+            let part = phi.map(&mut |t| Ok(t.narrow(0, start, at_once.min(batch - start))?))?;
             log_means.extend(self.log_weights(&part, rng)?.chunks_exact(self.draws).map(log_mean_exp));
         }
         Ok(log_means.iter().zip(bosonic).map(|(mean, bosonic)| mean - constant - bosonic).collect())

@@ -44,6 +44,9 @@ impl Configuration for Rotation {
     ) -> latflow_lattice::Result<Self> {
         Ok(Self(f(&self.0)?))
     }
+    fn device(&self) -> &Device {
+        self.0.device()
+    }
 }
 
 impl Manifold for Rotation {
@@ -59,9 +62,6 @@ impl Manifold for Rotation {
             sum = (sum + &term)?;
         }
         Ok(Self(sum))
-    }
-    fn device(&self) -> &Device {
-        self.0.device()
     }
 }
 

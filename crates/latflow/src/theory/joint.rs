@@ -82,7 +82,7 @@ impl JointTheory {
         order: usize,
         device: &Device,
     ) -> Result<Box<dyn Bijection<Tensor, Tensor>>> {
-        fn boxed<D: LogarithmicExpansion + 'static>(
+        fn boxed<D: LogarithmicExpansion<Field = Tensor> + 'static>(
             expansion: D,
             order: usize,
         ) -> Result<Box<dyn Bijection<Tensor, Tensor>>> {

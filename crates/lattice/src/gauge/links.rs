@@ -148,6 +148,10 @@ impl Configuration for Links {
     fn map(&self, f: &mut dyn FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Self::new(f(&self.u)?)
     }
+
+    fn device(&self) -> &Device {
+        self.u.device()
+    }
 }
 
 impl Manifold for Links {
@@ -160,9 +164,5 @@ impl Manifold for Links {
     fn exp(&self, omega: &Tensor) -> Result<Self> {
         let step = matrix::exponential(&algebra_element(omega, self.colours())?)?;
         Self::new(matrix::product(&step, &self.u)?)
-    }
-
-    fn device(&self) -> &Device {
-        self.u.device()
     }
 }

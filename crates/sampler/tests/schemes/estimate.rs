@@ -15,7 +15,7 @@ fn copies() -> Tensor {
     Tensor::new(&[[0.6, 0.3]], &CPU).unwrap().broadcast_as((COPIES, 2)).unwrap().contiguous().unwrap()
 }
 
-fn check_mean<D: Dirac + Clone, Q: Distribution<Tensor, Tensor>>(
+fn check_mean<D: Dirac<Field = Tensor> + Clone, Q: Distribution<Tensor, Tensor>>(
     name: &str,
     theory: &Pseudofermion<Phi4, D>,
     conditional: Q,

@@ -12,7 +12,7 @@ type Estimate<D> = PseudofermionEstimate<
     latflow_flow::FlowModel<latflow_flow::Gaussian, crate::Affine>,
 >;
 
-fn estimate<D: Dirac + Clone>(
+fn estimate<D: Dirac<Field = Tensor> + Clone>(
     theory: &latflow_action::Pseudofermion<latflow_action::Phi4, D>,
     draws: usize,
 ) -> Estimate<D> {
