@@ -19,6 +19,7 @@ mod stencil;
 mod superalgebra;
 mod triangular;
 mod tune;
+pub mod wilson;
 pub mod window;
 
 pub use activation::Activation;

@@ -27,6 +27,8 @@ pub(crate) trait Vector: Copy {
     /// c − self · b
     unsafe fn neg_mul_add(self, b: Self, c: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;
+    /// self − b
+    unsafe fn sub(self, b: Self) -> Self;
     unsafe fn sum(self) -> Self::Item;
 }
 
@@ -90,6 +92,15 @@ impl<T: Element, const N: usize> Vector for Lanes<T, N> {
     }
 
     #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        let mut difference = b;
+        for i in 0..N {
+            difference.0[i] = self.0[i] - b.0[i];
+        }
+        difference
+    }
+
+    #[inline(always)]
     unsafe fn sum(self) -> T {
         let mut sum = self.0[0];
         for &x in &self.0[1..] {
@@ -122,7 +133,7 @@ mod x86 {
 
     macro_rules! vector {
         ($register:ty, $item:ty, $lanes:literal, $registers:literal, $load:ident, $store:ident, $splat:ident, $mul_add:ident,
-         $neg_mul_add:ident, $add:ident, $sum:expr) => {
+         $neg_mul_add:ident, $add:ident, $sub:ident, $sum:expr) => {
             impl Vector for $register {
                 type Item = $item;
                 const LANES: usize = $lanes;
@@ -165,6 +176,12 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn sub(self, b: Self) -> Self {
+                    // SAFETY: as in `splat`.
+                    unsafe { $sub(self, b) }
+                }
+
+                #[inline(always)]
                 unsafe fn sum(self) -> $item {
                     // SAFETY: as in `splat`.
                     unsafe { $sum(self) }
@@ -203,6 +220,7 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_fnmadd_ps,
         _mm512_add_ps,
+        _mm512_sub_ps,
         _mm512_reduce_add_ps
     );
     vector!(
@@ -216,6 +234,7 @@ mod x86 {
         _mm512_fmadd_pd,
         _mm512_fnmadd_pd,
         _mm512_add_pd,
+        _mm512_sub_pd,
         _mm512_reduce_add_pd
     );
     vector!(
@@ -229,6 +248,7 @@ mod x86 {
         _mm256_fmadd_ps,
         _mm256_fnmadd_ps,
         _mm256_add_ps,
+        _mm256_sub_ps,
         sum_m256
     );
     vector!(
@@ -242,6 +262,7 @@ mod x86 {
         _mm256_fmadd_pd,
         _mm256_fnmadd_pd,
         _mm256_add_pd,
+        _mm256_sub_pd,
         sum_m256d
     );
 }

@@ -29,10 +29,24 @@ pub(crate) fn lanes_of<T>() -> usize {
     LINE / size_of::<T>()
 }
 
-/// `line[l]` ← `line[l ^ mask]`: what a step across the border of a node does. A line holds [`lanes_of`] numbers.
+/// `to[l]` ← `from[l ^ mask]` in every line: what a step across the border of a node does. Slices of whole lines of
+/// [`lanes_of`] numbers each, mask zero or a power of two.
 #[inline(always)]
 pub(crate) fn exchange<T: Element>(from: &[T], to: &mut [T], mask: usize) {
-    for (l, to) in to.iter_mut().enumerate() {
-        *to = from[l ^ mask];
+    // A constant mask is one shuffle of registers.
+    match mask {
+        0 => to.copy_from_slice(from),
+        1 => exchange_in::<T, 8>(from, to, 1),
+        2 => exchange_in::<T, 8>(from, to, 2),
+        4 => exchange_in::<T, 8>(from, to, 4),
+        _ => exchange_in::<T, 16>(from, to, 8),
+    }
+}
+
+#[inline(always)]
+fn exchange_in<T: Element, const N: usize>(from: &[T], to: &mut [T], mask: usize) {
+    let (from, to) = (from.as_chunks::<N>().0, to.as_chunks_mut::<N>().0);
+    for (from, to) in from.iter().zip(to) {
+        *to = std::array::from_fn(|l| from[l ^ mask]);
     }
 }
