@@ -36,13 +36,24 @@ impl LaneLattice {
     /// # Errors
     /// When an extent is odd or zero, or there is no direction or no configuration.
     pub(crate) fn new(dims: &[usize], batch: usize, lanes: usize) -> Result<Self> {
+        Self::with_nodes(dims, batch, lanes, lanes / batch.next_power_of_two().min(lanes))
+    }
+
+    /// One lane a configuration, whatever the batch: no step leaves a lane.
+    ///
+    /// # Errors
+    /// As [`LaneLattice::new`].
+    pub(crate) fn whole(dims: &[usize], batch: usize, lanes: usize) -> Result<Self> {
+        Self::with_nodes(dims, batch, lanes, 1)
+    }
+
+    fn with_nodes(dims: &[usize], batch: usize, lanes: usize, wanted: usize) -> Result<Self> {
         if dims.is_empty() || batch == 0 || dims.iter().any(|l| *l == 0 || l % 2 == 1) {
             candle_core::bail!("lanes: expected even extents and a batch, got {dims:?} and {batch}");
         }
         if !lanes.is_power_of_two() {
             candle_core::bail!("lanes: expected a power of two, got {lanes}");
         }
-        let wanted = lanes / batch.next_power_of_two().min(lanes);
         let (mut node_dims, mut masks, mut nodes) = (dims.to_vec(), vec![0; dims.len()], 1);
         while nodes < wanted {
             // The longest direction that can be halved into even parts and has not been; the first of equals is the slowest.
