@@ -231,7 +231,7 @@ fn fill_avx2(site: &mut Site, grid: &Grid, theta: &[f64]) {
 
 /// e^x for x ≤ 0, zero below −700; relative error of a few units in the last place. NaN stays NaN.
 #[inline(always)]
-fn exp_negative(x: f64) -> f64 {
+pub(crate) fn exp_negative(x: f64) -> f64 {
     const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
     let t = if x < -700.0 { -700.0 } else { x };
     let shifted = t * LOG2_E + ROUND;

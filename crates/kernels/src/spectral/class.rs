@@ -1,0 +1,86 @@
+//! Frames and conjugacy classes of a block of SU(3) matrices: what every operation on spectra starts from.
+
+use super::alcove;
+use super::block::{Block, Complex, LANES, Lane, NUMBERS};
+use super::eigen::eigen;
+use crate::conv::simd::{Task, Vector};
+use std::f64::consts::TAU;
+
+/// A block of diagonalised matrices W = X diag(λ) X†, eigenvalues in the order of the triangle of classes.
+#[derive(Clone)]
+pub(super) struct Class {
+    /// X.
+    pub(super) frame: Block,
+    /// λ.
+    pub(super) re: [Lane; 3],
+    pub(super) im: [Lane; 3],
+    /// θ_2 − θ_1 and θ_3 − θ_2.
+    pub(super) gaps: [Lane; 2],
+}
+
+impl Class {
+    pub(super) fn identity() -> Self {
+        Self {
+            frame: Block::identity(),
+            re: [[1.0; LANES]; 3],
+            im: [[0.0; LANES]; 3],
+            gaps: [[0.0; LANES]; 2],
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn gap(&self, l: usize) -> [f64; 2] {
+        [self.gaps[0][l], self.gaps[1][l]]
+    }
+
+    /// i x_k λ_k, the derivative of λ when the angles grow at the rates x.
+    #[inline(always)]
+    pub(super) fn turning(&self, rates: &[Lane; 3]) -> ([Lane; 3], [Lane; 3]) {
+        let (mut re, mut im) = ([[0.0; LANES]; 3], [[0.0; LANES]; 3]);
+        for k in 0..3 {
+            for l in 0..LANES {
+                re[k][l] = -rates[k][l] * self.im[k][l];
+                im[k][l] = rates[k][l] * self.re[k][l];
+            }
+        }
+        (re, im)
+    }
+}
+
+/// Diagonalises the matrices of a slice; the result is the index of one that is not in SU(3), if any.
+pub(super) struct Classify<'a> {
+    pub(super) matrices: &'a [f64],
+    pub(super) classes: &'a mut [Class],
+}
+
+impl Task<f64> for Classify<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    unsafe fn run<X: Vector<Item = f64>>(self) -> Option<usize> {
+        let mut bad = None;
+        let blocks = self.matrices.chunks(LANES * NUMBERS).zip(self.classes).enumerate();
+        for (index, (matrices, class)) in blocks {
+            let result = eigen::<X>(&Block::pack(matrices));
+            for (l, matrix) in matrices.chunks_exact(NUMBERS).enumerate() {
+                let angle: [f64; 3] = std::array::from_fn(|i| result.im[i][l].atan2(result.re[i][l]));
+                let turns = angle.iter().sum::<f64>() / TAU;
+                let special = result.is_unitary(l) && (turns - turns.round()).abs() < 1e-6;
+                // NaN is not an error here: a chain rejects it, and training stops by itself.
+                if !special && matrix.iter().all(|x| x.is_finite()) {
+                    bad = bad.or(Some(index * LANES + l));
+                }
+                let (order, gaps) = alcove::order(angle);
+                (class.gaps[0][l], class.gaps[1][l]) = (gaps[0], gaps[1]);
+                for (k, &from) in order.iter().enumerate() {
+                    (class.re[k][l], class.im[k][l]) = (result.re[from][l], result.im[from][l]);
+                    for i in 0..3 {
+                        let Complex { re, im } = result.vectors.at(i, from, l);
+                        class.frame.set(i, k, l, Complex::new(re, im));
+                    }
+                }
+            }
+        }
+        bad
+    }
+}
