@@ -7,6 +7,7 @@ mod activation;
 mod bidiagonal;
 mod blas;
 mod conv;
+pub mod gauge;
 mod hop;
 mod host;
 pub(crate) mod lanes;
@@ -21,6 +22,7 @@ mod stencil;
 mod superalgebra;
 mod triangular;
 mod tune;
+pub mod unitary;
 pub mod wilson;
 pub mod window;
 
