@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 
+use crate::cfg::Cfg;
 use crate::config::{Config, Needs, Override, load};
 use crate::manifest::VERSION;
 use crate::repro::{self, Repro};
@@ -51,6 +52,9 @@ enum Command {
         #[command(flatten)]
         changes: Changes,
     },
+    /// Check, describe or convert gauge configuration files (ILDG, SciDAC, NERSC).
+    #[command(subcommand)]
+    Cfg(Cfg),
     /// Reproduce the tables of the Yukawa paper.
     #[command(hide = true)]
     ReproYukawa(Repro),
@@ -151,6 +155,7 @@ fn run(command: Command) -> Result<ExitCode> {
             session::print(&measure::measure(&config, &field)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Cfg(arguments) => arguments.run(),
         Command::ReproYukawa(arguments) => repro::repro_yukawa(&arguments),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! This is the only crate that reads and writes files, parses a configuration or prints.
 
+mod cfg;
 mod cli;
 pub mod config;
 mod correlators;

@@ -1,8 +1,9 @@
-//! Files that survive: atomic writes, NPY arrays, append-only logs, checkpoints.
+//! Files that survive: atomic writes, NPY arrays, append-only logs, checkpoints, gauge configurations.
 
 mod append;
 mod checkpoint;
 mod files;
+pub mod gauge;
 mod npy;
 
 pub use append::{Series, TextLog};

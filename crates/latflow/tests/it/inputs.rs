@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::{run, succeed, text, workspace};
 
-fn refused(arguments: &[&str], words: &[&str]) {
+pub(crate) fn refused(arguments: &[&str], words: &[&str]) {
     let output = run(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "latflow {arguments:?} must fail\n{stderr}");

@@ -3,6 +3,10 @@
 mod common;
 mod config;
 mod exact;
+mod gauge_damage;
+mod gauge_field;
+mod gauge_files;
+mod gauge_python;
 mod inputs;
 mod measure;
 mod pipeline;
