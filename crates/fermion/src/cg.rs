@@ -6,9 +6,9 @@
 //! A configuration that is not finite, such as the end of a trajectory that ran away, gets NaN and does not disturb the
 //! others; one that is finite but not solved to the tolerance is an error.
 
+use crate::krylov::{self, Recursion, Solved, Space, checked_residuals, real};
 use crate::{Error, HermitianPositive, Result};
 use candle_core::Tensor;
-use latflow_kernels::{add_scaled, dot};
 
 /// Parameters of the solver.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,13 +43,18 @@ impl ConjugateGradient {
     /// [`Error::NoConvergence`] when a configuration does not reach the tolerance, [`Error::NotPositive`] when A is not
     /// positive.
     pub fn solve(&self, a: &dyn HermitianPositive, b: &Tensor) -> Result<Solution> {
-        let b = b.detach();
-        let norm2 = dot(&b, &b)?;
+        krylov::solve(a, b, self)
+    }
+}
+
+impl Recursion for ConjugateGradient {
+    fn run<S: Space>(&self, space: &S, b: &S::Vector) -> Result<Solved<S::Vector>> {
+        let norm2 = space.dot(b, b)?;
         let batch = norm2.len();
         let goal: Vec<f64> = norm2.iter().map(|n| self.tolerance * self.tolerance * n).collect();
-        let mut x = b.zeros_like()?;
-        let (mut r, mut p) = (b.clone(), b.clone());
-        let mut r2 = norm2.clone();
+        let (mut x, mut ap) = (space.zeros()?, space.zeros()?);
+        let (mut r, mut p) = (space.copy(b)?, space.copy(b)?);
+        let (one, mut r2) = (space.all(1.0), norm2.clone());
         let mut iterations = vec![0; batch];
         for _ in 0..self.max_iterations {
             // False for NaN: a configuration that is not finite is given up.
@@ -57,36 +62,26 @@ impl ConjugateGradient {
             if !active.contains(&true) {
                 break;
             }
-            let ap = a.apply(&p)?;
-            let curvature = dot(&p, &ap)?;
+            space.apply(&p, &mut ap)?;
+            let curvature = space.dot(&p, &ap)?;
             let mut alpha = vec![0.0; batch];
             for i in (0..batch).filter(|&i| active[i]) {
                 if curvature[i] <= 0.0 {
-                    return Err(Error::NotPositive { configuration: i, curvature: curvature[i] });
+                    let configuration = space.first() + i;
+                    return Err(Error::NotPositive { configuration, curvature: curvature[i] });
                 }
                 alpha[i] = if curvature[i].is_finite() { r2[i] / curvature[i] } else { f64::NAN };
                 iterations[i] += 1;
             }
             let minus: Vec<f64> = alpha.iter().map(|a| -a).collect();
-            x = add_scaled(&x, &alpha, &p)?;
-            r = add_scaled(&r, &minus, &ap)?;
-            let next = dot(&r, &r)?;
+            space.combine(&real(&alpha), &p, &one, &mut x)?;
+            space.combine(&real(&minus), &ap, &one, &mut r)?;
+            let next = space.dot(&r, &r)?;
             let beta: Vec<f64> = (0..batch).map(|i| if active[i] { next[i] / r2[i] } else { 0.0 }).collect();
-            p = add_scaled(&r, &beta, &p)?;
+            space.combine(&one, &r, &real(&beta), &mut p)?;
             r2 = next;
         }
-        let relative_residual: Vec<f64> =
-            r2.iter().zip(&norm2).map(|(r, n)| if *n == 0.0 { 0.0 } else { (r / n).sqrt() }).collect();
-        if let Some((configuration, &residual)) =
-            relative_residual.iter().enumerate().find(|(i, _)| r2[*i] > goal[*i])
-        {
-            return Err(Error::NoConvergence {
-                configuration,
-                residual,
-                tolerance: self.tolerance,
-                iterations: self.max_iterations,
-            });
-        }
-        Ok(Solution { x, iterations, relative_residual })
+        let relative_residual = checked_residuals(space, (&r2, &norm2), self.tolerance, self.max_iterations)?;
+        Ok(Solved { x, iterations, relative_residual })
     }
 }

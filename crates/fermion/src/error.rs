@@ -6,7 +6,7 @@
 pub enum Error {
     /// A solver ran out of iterations.
     #[error(
-        "conjugate gradient stopped after {iterations} iterations: configuration {configuration} has relative residual \
+        "the solver stopped after {iterations} iterations: configuration {configuration} has relative residual \
          {residual:.3e}, tolerance {tolerance:.3e}; the operator is close to singular, or allow more iterations"
     )]
     NoConvergence {
@@ -53,6 +53,12 @@ pub enum Error {
         order: usize,
         /// What there is.
         largest: usize,
+    },
+    /// A shift that would spoil positivity.
+    #[error("shift μ₀ = {shift}: expected a finite number that is not negative")]
+    Shift {
+        /// What was asked for.
+        shift: f64,
     },
     /// A parameter is not a finite number.
     #[error("{name} = {value}: expected a finite number")]

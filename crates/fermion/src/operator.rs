@@ -1,6 +1,7 @@
 //! Linear operators on fermion vectors, and the promise that one is positive.
 
-use crate::Result;
+use crate::packed::{PackedNormal, PackedOperator, PackedShifted};
+use crate::{Error, Result};
 use candle_core::Tensor;
 use latflow_lattice::Configuration;
 
@@ -17,6 +18,11 @@ pub trait LinearOperator {
     /// # Errors
     /// When the vector does not fit.
     fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor>;
+
+    /// The same operator on vectors in lanes, if there is one: solvers prefer it. It records no gradients.
+    fn packed(&self) -> Option<Box<dyn PackedOperator + '_>> {
+        None
+    }
 }
 
 /// Promise: A = A†, and ⟨v, A v⟩ > 0 for every v ≠ 0.
@@ -60,6 +66,46 @@ impl<D: LinearOperator> LinearOperator for NormalOperator<D> {
     fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor> {
         self.apply(v)
     }
+
+    fn packed(&self) -> Option<Box<dyn PackedOperator + '_>> {
+        Some(Box::new(PackedNormal(self.0.packed()?)))
+    }
 }
 
 impl<D: LinearOperator> HermitianPositive for NormalOperator<D> {}
+
+/// A + μ₀ with μ₀ ≥ 0: the regulated operator of training, D D† + μ₀ [QCD Sec. 3.1].
+#[derive(Debug, Clone)]
+pub struct Shifted<A> {
+    operator: A,
+    shift: f64,
+}
+
+impl<A> Shifted<A> {
+    /// A + μ₀.
+    ///
+    /// # Errors
+    /// When μ₀ is negative or not finite.
+    pub fn new(operator: A, shift: f64) -> Result<Self> {
+        if !(shift.is_finite() && shift >= 0.0) {
+            return Err(Error::Shift { shift });
+        }
+        Ok(Self { operator, shift })
+    }
+}
+
+impl<A: LinearOperator> LinearOperator for Shifted<A> {
+    fn apply(&self, v: &Tensor) -> Result<Tensor> {
+        Ok((self.operator.apply(v)? + (v * self.shift)?)?)
+    }
+
+    fn apply_adjoint(&self, v: &Tensor) -> Result<Tensor> {
+        Ok((self.operator.apply_adjoint(v)? + (v * self.shift)?)?)
+    }
+
+    fn packed(&self) -> Option<Box<dyn PackedOperator + '_>> {
+        Some(Box::new(PackedShifted(self.operator.packed()?, self.shift)))
+    }
+}
+
+impl<A: HermitianPositive> HermitianPositive for Shifted<A> {}
