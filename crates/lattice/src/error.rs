@@ -29,6 +29,14 @@ pub enum Error {
         /// The lattice.
         dims: Vec<usize>,
     },
+    /// A coupling layer of links would move a staple together with its link, or makes no sense.
+    #[error("mask of links on {dims:?}: {what}")]
+    LinkMask {
+        /// The lattice.
+        dims: Vec<usize>,
+        /// What is wrong, and what was expected.
+        what: String,
+    },
     /// A field does not fit the lattice.
     #[error("{what}: expected shape {expected}, got {got:?}")]
     Shape {

@@ -9,6 +9,7 @@ mod configuration;
 mod error;
 pub mod gauge;
 mod lattice;
+mod link_mask;
 mod mask;
 mod rng;
 
@@ -16,5 +17,6 @@ pub use configuration::{Configuration, Manifold, sum_per_configuration};
 pub use error::{Error, Result};
 pub use gauge::Links;
 pub use lattice::{Boundary, Lattice};
+pub use link_mask::{LinkMask, PlaquetteClass, plaquette_links};
 pub use mask::{Parity, checkerboard};
 pub use rng::{Rng, Streams, normal_tensor, uniform};
