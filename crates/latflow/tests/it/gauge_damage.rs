@@ -335,6 +335,28 @@ fn no_flipped_bit_changes_the_links_unnoticed() {
     }
 }
 
+/// Whatever happens to a file, reading it ends with an answer, and links that are accepted are the right ones.
+#[test]
+fn no_damage_breaks_the_reader() {
+    use proptest::prelude::*;
+    let files = Files::new([2, 1, 2, 2], 2);
+    let good = [&files.ildg, &files.nersc].map(|bytes| (bytes, verified(bytes).expect("a good file").field));
+    let damage =
+        (0..2usize, any::<prop::sample::Index>(), 0..24usize, prop::collection::vec(any::<u8>(), 0..24));
+    proptest!(ProptestConfig::with_cases(4000), |((which, start, removed, inserted) in damage)| {
+        let (bytes, field) = &good[which];
+        // Mostly in the headers.
+        let start = start.index(bytes.len()) * start.index(bytes.len()) / bytes.len();
+        let end = bytes.len().min(start + removed);
+        let damaged = [&bytes[..start], &inserted, &bytes[end..]].concat();
+        for options in [ReadOptions::default(), ReadOptions { dims: Some([2, 1, 2, 2]), verify: false }] {
+            if let Ok(file) = parse_gauge(&damaged, &options) {
+                prop_assert!(!options.verify || file.field == *field);
+            }
+        }
+    });
+}
+
 #[test]
 fn what_is_no_gauge_configuration() {
     let files = Files::new([2, 2, 2, 2], 2);

@@ -7,6 +7,8 @@ use candle_core::{Device, IndexOp, Tensor};
 use latflow::io::gauge::{
     ChecksumState, Format, GaugeField, Label, Precision, ReadOptions, parse_gauge, read_gauge, write_gauge,
 };
+use latflow_lattice::gauge::matrix::re_trace;
+use latflow_lattice::gauge::plaquettes;
 use latflow_lattice::{Lattice, Links};
 use num_complex::Complex64;
 
@@ -134,7 +136,16 @@ fn fields_are_links() {
     assert!(GaugeField::from_links(dims, &links, 1).expect("the second") == second);
     assert!(GaugeField::from_links(dims, &links, 2).is_err());
     assert!(GaugeField::from_links([2, 4, 2, 4], &links, 0).is_err());
-    let site = Lattice::new(&dims).expect("even extents").site(&[1, 2, 0, 5]);
+    // What the library measures on them is what the files say.
+    let lattice = Lattice::new(&dims).expect("even extents");
+    let plane = |(mu, nu)| {
+        let loops = plaquettes(&links, &lattice, mu, nu).expect("plaquettes");
+        let traces = re_trace(&loops).and_then(|traces| Ok(traces.mean(1)?)).expect("traces");
+        traces.to_vec1::<f64>().expect("two numbers")[1] / 12.0
+    };
+    let measured: f64 = (0..4).flat_map(|mu| (0..mu).map(move |nu| (nu, mu))).map(plane).sum();
+    assert!((measured - averages(&second).0).abs() < 1e-14);
+    let site = lattice.site(&[1, 2, 0, 5]);
     let row =
         links.tensor().i((1, 3, site, 1, 0)).and_then(|pair| pair.to_vec1::<f64>()).expect("two numbers");
     let entry = second.link(3, crate::gauge_field::site(dims, [1, 2, 0, 5]))[2];
