@@ -278,10 +278,9 @@ fn stated(records: &[Record<'_>]) -> Result<Vec<Stated>, Fault> {
             }
         }
     }
-    if let Some(record) = find(records, XLF_INFO)? {
-        let value = |line: &str| {
-            Some(line.trim().strip_prefix("plaquette")?.trim().strip_prefix('=')?.trim().to_owned())
-        };
+    let value =
+        |line: &str| Some(line.trim().strip_prefix("plaquette")?.trim().strip_prefix('=')?.trim().to_owned());
+    for record in records.iter().filter(|record| record.kind == XLF_INFO) {
         if let Some(text) = xml::text(record)?.lines().find_map(value) {
             let record = format!("{} plaquette", record.name());
             stated.push(Stated { record, quantity: Quantity::Plaquette, text });
