@@ -13,6 +13,7 @@ mod equivariant;
 mod error;
 mod exponential;
 mod exponential_pseudofermion;
+mod haar;
 mod params;
 mod pointwise;
 pub mod potential;
@@ -33,6 +34,7 @@ pub use equivariant::{
 pub use error::{Error, Result};
 pub use exponential::ExponentialConvolution;
 pub use exponential_pseudofermion::ExponentialPseudofermion;
+pub use haar::HaarUniform;
 pub use latflow_kernels::Activation;
 pub use params::ParamStore;
 pub use pointwise::CubicRoot;

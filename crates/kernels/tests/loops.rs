@@ -9,7 +9,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 type C = Complex<f64>;
 type M = Matrix3<C>;
-const COUNT: usize = LoopFeatures::COUNT;
+const LOCAL: usize = 11;
 
 fn random_tensor(rng: &mut Xoshiro256PlusPlus, shape: &[usize], size: f64) -> Tensor {
     let n = shape.iter().product();
@@ -27,7 +27,7 @@ fn links(rng: &mut Xoshiro256PlusPlus, dims: &[usize], batch: usize) -> Tensor {
 }
 
 /// Every feature of one configuration by loops over pairs of staples.
-fn naive(dims: &[usize], u: &[f64]) -> [f64; COUNT] {
+fn naive(dims: &[usize], u: &[f64]) -> Vec<f64> {
     let (d, v) = (dims.len(), dims.iter().product::<usize>());
     let link = |mu: usize, x: usize| {
         let m = &u[(mu * v + x) * 18..];
@@ -38,7 +38,7 @@ fn naive(dims: &[usize], u: &[f64]) -> [f64; COUNT] {
         let c = x / stride % dims[mu];
         x - c * stride + (c + by) % dims[mu] * stride
     };
-    let mut f = [0.0; COUNT];
+    let mut f = vec![0.0; LOCAL + d];
     for (x, mu) in (0..v).flat_map(|x| (0..d).map(move |mu| (x, mu))) {
         let mut staples: Vec<(usize, M)> = Vec::new();
         for nu in (0..d).filter(|nu| *nu != mu) {
@@ -70,6 +70,10 @@ fn naive(dims: &[usize], u: &[f64]) -> [f64; COUNT] {
             }
         }
     }
+    for (x, mu) in (0..v).flat_map(|x| (0..d).map(move |mu| (x, mu))) {
+        let product = (0..dims[mu]).fold(M::identity(), |m, s| m * link(mu, step(x, mu, s)));
+        f[LOCAL + mu] += product.trace().re / dims[mu] as f64;
+    }
     f
 }
 
@@ -82,12 +86,13 @@ fn values_are_those_of_loops_multiplied_one_by_one() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     for (dims, batch) in [(vec![4, 6], 3), (vec![4, 4, 6], 9), (vec![4, 4, 4, 4], 2)] {
         let u = links(&mut rng, &dims, batch);
+        let names = LoopFeatures::new(&dims).unwrap().names();
         let values = rows(&LoopFeatures::new(&dims).unwrap().values(&u).unwrap());
         for (u, values) in rows(&u).iter().zip(values) {
             let expected = naive(&dims, u);
             let scale = expected.iter().fold(1.0f64, |a, x| a.max(x.abs()));
             for (i, (value, expected)) in values.iter().zip(expected).enumerate() {
-                let name = LoopFeatures::NAMES[i];
+                let name = &names[i];
                 assert!((value - expected).abs() < 1e-12 * scale, "{dims:?} {name}: {value} {expected}");
             }
         }
@@ -100,33 +105,33 @@ fn derivatives_and_gradients_are_slopes_of_the_values() {
     for dims in [vec![4, 4], vec![4, 4, 6]] {
         let (d, v) = (dims.len(), dims.iter().product::<usize>());
         let features = LoopFeatures::new(&dims).unwrap();
+        let (names, count) = (features.names(), features.count());
         let u = links(&mut rng, &dims, 2);
         let omega = random_tensor(&mut rng, &[2, d, v, 8], 1.0);
         let h = 1e-4;
         let at = |s: f64| rotate(&(&omega * s).unwrap(), &u).unwrap();
-        let difference = |f: &dyn Fn(&Tensor) -> Tensor| {
-            rows(&((f(&at(h)) - f(&at(-h))).unwrap() / (2.0 * h)).unwrap())
-        };
+        let difference =
+            |f: &dyn Fn(&Tensor) -> Tensor| rows(&((f(&at(h)) - f(&at(-h))).unwrap() / (2.0 * h)).unwrap());
         let exact = rows(&features.derivatives(&u, &omega).unwrap());
         let numeric = difference(&|u| features.values(u).unwrap());
         for (exact, numeric) in exact.iter().zip(&numeric) {
             for (i, (e, n)) in exact.iter().zip(numeric).enumerate() {
-                assert!((e - n).abs() < 1e-5 * (1.0 + n.abs()), "{dims:?} {}: {e} {n}", LoopFeatures::NAMES[i]);
+                assert!((e - n).abs() < 1e-5 * (1.0 + n.abs()), "{dims:?} {}: {e} {n}", names[i]);
             }
         }
-        for i in 0..COUNT {
-            let mut c = [0.0; COUNT];
+        for i in 0..count {
+            let mut c = vec![0.0; count];
             c[i] = 1.0;
-            let gradient = features.gradient(&u, &c).unwrap();
+            let gradient = features.gradient(&u, &c).unwrap().1;
             let along = (&gradient * &omega).unwrap().flatten_from(1).unwrap().sum(1).unwrap();
             for (a, e) in along.to_vec1::<f64>().unwrap().iter().zip(&exact) {
-                let name = LoopFeatures::NAMES[i];
+                let name = &names[i];
                 assert!((a - e[i]).abs() < 1e-11 * (1.0 + e[i].abs()), "{dims:?} {name}: {a} {}", e[i]);
             }
-            let exact = rows(&features.gradient_derivative(&u, &c, &omega).unwrap());
-            let numeric = difference(&|u| features.gradient(u, &c).unwrap());
+            let exact = rows(&features.gradient_derivative(&u, &c, &omega).unwrap().1);
+            let numeric = difference(&|u| features.gradient(u, &c).unwrap().1);
             for (e, n) in exact.iter().flatten().zip(numeric.iter().flatten()) {
-                assert!((e - n).abs() < 1e-5 * (1.0 + n.abs()), "{dims:?} {}: {e} {n}", LoopFeatures::NAMES[i]);
+                assert!((e - n).abs() < 1e-5 * (1.0 + n.abs()), "{dims:?} {}: {e} {n}", names[i]);
             }
         }
     }
@@ -139,31 +144,36 @@ fn laplacians_close() {
     for dims in [vec![4, 6], vec![4, 4, 4]] {
         let (d, v) = (dims.len(), dims.iter().product::<usize>());
         let features = LoopFeatures::new(&dims).unwrap();
+        let (names, count) = (features.names(), features.count());
         let u = links(&mut rng, &dims, 1);
         let values = rows(&features.values(&u).unwrap()).remove(0);
         let (h, n) = (1e-4, d * v * 8);
-        let mut laplacian = [0.0; COUNT];
+        let mut laplacian = vec![0.0; count];
         for start in (0..n).step_by(128) {
-            let count = 128.min(n - start);
-            let mut unit = vec![0.0; count * n];
-            (0..count).for_each(|i| unit[i * n + start + i] = 1.0);
-            let unit = Tensor::from_vec(unit, (count, d, v, 8), &Device::Cpu).unwrap();
-            let many = u.broadcast_as((count, d, v, 3, 3, 2)).unwrap().contiguous().unwrap();
+            let rows_here = 128.min(n - start);
+            let mut unit = vec![0.0; rows_here * n];
+            (0..rows_here).for_each(|i| unit[i * n + start + i] = 1.0);
+            let unit = Tensor::from_vec(unit, (rows_here, d, v, 8), &Device::Cpu).unwrap();
+            let many = u.broadcast_as((rows_here, d, v, 3, 3, 2)).unwrap().contiguous().unwrap();
             let slope = |s: f64| {
                 let moved = rotate(&(&unit * s).unwrap(), &many).unwrap();
                 rows(&features.derivatives(&moved, &unit).unwrap())
             };
             for (p, m) in slope(h).iter().zip(slope(-h)) {
-                for i in 0..COUNT {
+                for i in 0..count {
                     laplacian[i] += (p[i] - m[i]) / (2.0 * h);
                 }
             }
         }
         let (l, constant) = features.laplacian();
-        for i in 0..COUNT {
-            let closed: f64 = (0..COUNT).map(|j| l[i][j] * values[j]).sum::<f64>() + constant[i];
-            let name = LoopFeatures::NAMES[i];
-            assert!((closed - laplacian[i]).abs() < 1e-4 * (1.0 + closed.abs()), "{dims:?} {name}: {closed} {}", laplacian[i]);
+        for i in 0..count {
+            let closed: f64 = (0..count).map(|j| l[i * count + j] * values[j]).sum::<f64>() + constant[i];
+            let name = &names[i];
+            assert!(
+                (closed - laplacian[i]).abs() < 1e-4 * (1.0 + closed.abs()),
+                "{dims:?} {name}: {closed} {}",
+                laplacian[i]
+            );
         }
     }
 }

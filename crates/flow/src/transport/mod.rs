@@ -12,11 +12,12 @@
 //!
 //! Three interfaces, none of which knows what a field is: an [`ActionPath`] gives S_t, ∇S_t and ∂_tS_t, a [`Basis`] the
 //! vector fields v_i with their divergences, and positions move along tangent vectors by
-//! [`latflow_lattice::Manifold::exp`]. [`ScalarBasis`] is the basis of scalar fields.
+//! [`latflow_lattice::Manifold::exp`]. [`ScalarBasis`] is the basis of scalar fields, [`LoopBasis`] that of SU(3) links.
 
 mod basis;
 mod checkpoint;
 mod flow;
+mod gauge;
 mod grid;
 mod integrator;
 mod moments;
@@ -26,6 +27,7 @@ mod scalar;
 
 pub use basis::{Basis, Group};
 pub use flow::ContinuousFlow;
+pub use gauge::LoopBasis;
 pub use grid::TimeGrid;
 pub use integrator::step;
 pub use moments::{Ridge, RidgeSolution, StreamingMoments};

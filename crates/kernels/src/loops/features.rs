@@ -64,17 +64,17 @@ impl<Z: Number> Link<Z> {
     pub(super) fn features(&self, isa: Instructions<Z::Vector>) -> [Z; COUNT] {
         use index::{F0, F6, F8, R, WW, XY, XY_STAR};
         let zero = Z::constant(isa, 0.0, 0.0);
-        let real = |x| isa.number(x);
         let mut f = [zero; COUNT];
         let (mut a, mut w, mut x) = (Square::zero(isa), Square::zero(isa), zero);
         // Sums over k of the square of each: what the squares of sums hold beyond the pairs.
         let mut squares = [zero; 4];
         for k in 0..self.staples {
             (a, w, x) = (a.plus(&self.a[k]), w.plus(&self.w[k]), x.plus(self.x[k]));
-            let (square, modulus) = (self.x[k].mul_add(self.x[k], zero), self.x[k].conj_mul_add(self.x[k], zero));
+            let (square, modulus) =
+                (self.x[k].mul_add(self.x[k], zero), self.x[k].conj_mul_add(self.x[k], zero));
             f[F0] = f[F0].plus(self.x[k]);
             f[F8] = f[F8].plus(modulus);
-            f[F6] = f[F6].plus(square).plus(self.x[k].conj(isa).scaled(real(-1.0)));
+            f[F6] = f[F6].plus(square).plus(self.x[k].conj(isa).scaled(isa.number(-1.0)));
             squares[0] = squares[0].plus(self.a[k].trace_adjoint_times(isa, &self.a[k]));
             squares[1] = squares[1].plus(square);
             squares[2] = squares[2].plus(self.w[k].trace_times(isa, &self.w[k]));
@@ -93,9 +93,10 @@ impl<Z: Number> Link<Z> {
             w.trace_times(isa, &w),
             x.conj_mul_add(x, zero),
         ];
-        for (pair, (all, squares)) in [R, XY, WW, XY_STAR].into_iter().zip(all.into_iter().zip(squares)) {
-            f[pair] = f[pair].scaled(real(2.0));
-            f[pair + 1] = all.plus(squares.plus(f[pair]).scaled(real(-1.0)));
+        for i in 0..4 {
+            let pair = [R, XY, WW, XY_STAR][i];
+            f[pair] = f[pair].scaled(isa.number(2.0));
+            f[pair + 1] = all[i].plus(squares[i].plus(f[pair]).scaled(isa.number(-1.0)));
         }
         f
     }
@@ -104,7 +105,6 @@ impl<Z: Number> Link<Z> {
     #[inline(always)]
     pub(super) fn pull_back(&self, isa: Instructions<Z::Vector>, c: &[f64; COUNT]) -> PullBack<Z> {
         use index::{F0, F6, F8, R, WW, XY, XY_STAR};
-        let n = |x: f64| isa.number(x);
         let (mut a, mut x) = (Square::zero(isa), Z::constant(isa, 0.0, 0.0));
         for k in 0..self.staples {
             (a, x) = (a.plus(&self.a[k]), x.plus(self.x[k]));
@@ -114,20 +114,35 @@ impl<Z: Number> Link<Z> {
             let partner = k ^ 1;
             // planar · partner + bent · (all − self − partner)
             let (own_x, other_x) = (self.x[k], self.x[partner]);
-            let rest_x = x.plus(own_x.plus(other_x).scaled(n(-1.0)));
-            let rest_a = a.plus(&self.a[k].plus(&self.a[partner]).scaled(n(-1.0)));
-            let pairs = |pair: usize| {
-                self.a[partner].scaled(n(2.0 * c[pair])).plus(&rest_a.scaled(n(2.0 * c[pair + 1])))
-            };
+            let rest_x = x.plus(own_x.plus(other_x).scaled(isa.number(-1.0)));
+            let rest_a = a.plus(&self.a[k].plus(&self.a[partner]).scaled(isa.number(-1.0)));
             let mut g = Z::constant(isa, c[F0] - c[F6], 0.0);
-            g = g.plus(own_x.conj(isa).scaled(n(2.0 * c[F8]))).plus(own_x.scaled(n(2.0 * c[F6])));
-            g = g.plus(other_x.scaled(n(2.0 * c[XY]))).plus(rest_x.scaled(n(2.0 * c[XY + 1])));
-            g = g.plus(other_x.conj(isa).scaled(n(2.0 * c[XY_STAR])));
-            g = g.plus(rest_x.conj(isa).scaled(n(2.0 * c[XY_STAR + 1])));
-            let q = self.u.times(isa, &pairs(WW)).plus_diagonal(g);
+            g = g
+                .plus(own_x.conj(isa).scaled(isa.number(2.0 * c[F8])))
+                .plus(own_x.scaled(isa.number(2.0 * c[F6])));
+            g = g
+                .plus(other_x.scaled(isa.number(2.0 * c[XY])))
+                .plus(rest_x.scaled(isa.number(2.0 * c[XY + 1])));
+            g = g.plus(other_x.conj(isa).scaled(isa.number(2.0 * c[XY_STAR])));
+            g = g.plus(rest_x.conj(isa).scaled(isa.number(2.0 * c[XY_STAR + 1])));
+            let q = self.u.times(isa, &self.pairs(isa, c, WW, partner, &rest_a)).plus_diagonal(g);
             back.own = self.w[k].times_plus(&q, &back.own);
-            back.of_staple[k] = q.times_plus(&self.u, &pairs(R).adjoint(isa));
+            back.of_staple[k] = q.times_plus(&self.u, &self.pairs(isa, c, R, partner, &rest_a).adjoint(isa));
         }
         back
+    }
+
+    /// 2 c_planar A_partner + 2 c_bent A_rest
+    #[inline(always)]
+    fn pairs(
+        &self,
+        isa: Instructions<Z::Vector>,
+        c: &[f64; COUNT],
+        pair: usize,
+        partner: usize,
+        rest: &Square<Z>,
+    ) -> Square<Z> {
+        let planar = self.a[partner].scaled(isa.number(2.0 * c[pair]));
+        planar.plus(&rest.scaled(isa.number(2.0 * c[pair + 1])))
     }
 }

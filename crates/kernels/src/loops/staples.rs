@@ -4,11 +4,23 @@
 //! A_{ν+} = U_ν(x+μ̂) U_μ(x+ν̂)† U_ν(x)†          A_{ν−} = U_ν(x+μ̂−ν̂)† U_μ(x−ν̂)† U_ν(x−ν̂)
 //! df = Re tr(dA G),  dV = iY V   →   df = Re tr(iY Z_V) for each link V of the staple
 //! ```
+//!
+//! No closure here touches a register: closures do not inherit the instruction set they are called under.
 
 use super::features::STAPLES;
 use super::number::{Number, Square};
 use crate::lanes::LaneLattice;
 use crate::unitary::Instructions;
+
+/// Where links come from.
+pub(super) trait Source<Z> {
+    fn link(&self, direction: usize, site: usize) -> Square<Z>;
+}
+
+/// Where derivatives with respect to links go.
+pub(super) trait Sink<Z> {
+    fn add(&mut self, direction: usize, site: usize, z: &Square<Z>);
+}
 
 /// (direction, site) of the three links of a staple, in the order of the formula.
 type Places = [(usize, usize); 3];
@@ -29,18 +41,24 @@ fn places(lattice: &LaneLattice, mu: usize, site: usize) -> ([Places; STAPLES], 
     (all, k)
 }
 
-/// All staples of a link, and their number; `link(direction, site)` loads one.
+#[inline(always)]
+fn load<Z: Number>(links: &impl Source<Z>, places: &Places) -> [Square<Z>; 3] {
+    let [(d1, x1), (d2, x2), (d3, x3)] = *places;
+    [links.link(d1, x1), links.link(d2, x2), links.link(d3, x3)]
+}
+
+/// All staples of a link, and their number.
 #[inline(always)]
 pub(super) fn staples<Z: Number>(
     isa: Instructions<Z::Vector>,
     lattice: &LaneLattice,
     (mu, site): (usize, usize),
-    link: impl Fn(usize, usize) -> Square<Z>,
+    links: &impl Source<Z>,
 ) -> ([Square<Z>; STAPLES], usize) {
     let (places, count) = places(lattice, mu, site);
     let mut a = [Square::zero(isa); STAPLES];
-    for (k, places) in places.iter().enumerate().take(count) {
-        let [v1, v2, v3] = places.map(|(direction, site)| link(direction, site));
+    for k in 0..count {
+        let [v1, v2, v3] = load(links, &places[k]);
         a[k] = if k % 2 == 0 {
             v1.times_adjoint(isa, &v3.times(isa, &v2))
         } else {
@@ -50,20 +68,20 @@ pub(super) fn staples<Z: Number>(
     (a, count)
 }
 
-/// Adds Z_V of every link of every staple, `add(direction, site, Z_V)`, for the derivatives G_k with respect to the staples.
+/// Hands over Z_V of every link of every staple, for the derivatives G_k with respect to the staples.
 #[inline(always)]
 pub(super) fn spread<Z: Number>(
     isa: Instructions<Z::Vector>,
     lattice: &LaneLattice,
     (mu, site): (usize, usize),
     (a, g): (&[Square<Z>; STAPLES], &[Square<Z>; STAPLES]),
-    link: impl Fn(usize, usize) -> Square<Z>,
-    mut add: impl FnMut(usize, usize, &Square<Z>),
+    links: &impl Source<Z>,
+    sink: &mut impl Sink<Z>,
 ) {
     let (places, count) = places(lattice, mu, site);
     let minus = isa.number(-1.0);
-    for (k, places) in places.iter().enumerate().take(count) {
-        let [v1, v2, v3] = places.map(|(direction, site)| link(direction, site));
+    for k in 0..count {
+        let [v1, v2, v3] = load(links, &places[k]);
         let z = if k % 2 == 0 {
             // V₃†G V₁V₂†
             let middle = v3.adjoint_times(isa, &g[k]).times(isa, &v1).times_adjoint(isa, &v2);
@@ -74,8 +92,8 @@ pub(super) fn spread<Z: Number>(
             let last = v2.times(isa, &first).times_adjoint(isa, &v2);
             [first.scaled(minus), last.scaled(minus), last]
         };
-        for (&(direction, site), z) in places.iter().zip(&z) {
-            add(direction, site, z);
+        for l in 0..3 {
+            sink.add(places[k][l].0, places[k][l].1, &z[l]);
         }
     }
 }
