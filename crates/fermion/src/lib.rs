@@ -33,4 +33,4 @@ pub use logarithm::{EvenOddExpansion, FullExpansion, LogarithmicExpansion, Pertu
 pub use operator::{Dirac, HermitianPositive, LinearOperator, NormalOperator, Shifted};
 pub use packed::{PackedOperator, Spare};
 pub use staggered::{StaggeredOperator, StaggeredYukawa};
-pub use wilson::{EvenOddWilson, EvenOddWilsonOperator, Wilson, WilsonOperator};
+pub use wilson::{EvenOddWilson, EvenOddWilsonOperator, Wilson, WilsonExpansion, WilsonOperator};

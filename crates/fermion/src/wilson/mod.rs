@@ -11,8 +11,10 @@
 //! even sites.
 
 mod even_odd;
+mod expansion;
 
 pub use even_odd::{EvenOddWilson, EvenOddWilsonOperator};
+pub use expansion::WilsonExpansion;
 
 use crate::packed::{PackedOperator, PackedWilson, apply_packed};
 use crate::{Dirac, Error, LinearOperator, Result};

@@ -4,7 +4,7 @@
 //! L_μ = Σ_lines Re tr Π_x U_μ(x)          ΔL_μ = −(4/3) (extent of μ) L_μ
 //! ```
 
-use super::number::{Number, Square};
+use super::number::Number;
 use super::staples::{Sink, Source};
 use crate::lanes::LaneLattice;
 use crate::unitary::Instructions;
