@@ -97,6 +97,9 @@ pub enum Error {
         /// Why.
         what: &'static str,
     },
+    /// A Markov chain that should refresh samples failed.
+    #[error("samples were not refreshed: {0}")]
+    Refresh(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The target failed.
     #[error(transparent)]
     Action(#[from] latflow_action::Error),

@@ -3,6 +3,7 @@
 //! A kernel is immutable and owns no state; a state owns every density it may be asked for again. Every sampler here is
 //! exact for any flow: a bad model costs acceptance, never bias.
 
+mod annealed;
 mod error;
 mod estimate;
 mod gibbs;
@@ -14,6 +15,7 @@ mod latent;
 mod pseudo_marginal;
 mod tuning;
 
+pub use annealed::{AnnealedFlow, Sweeps};
 pub use error::{Error, Result};
 pub use estimate::{LogEstimate, PseudofermionEstimate};
 pub use gibbs::GibbsFlow;

@@ -105,17 +105,43 @@ impl<B> ContinuousFlow<B> {
     where
         B: Basis<X> + 'static,
     {
-        let (z, order) = (z.detach(), self.order(true));
+        let (z, order) = (z.detach(), self.order(0, self.grid.intervals()));
         Ok(disagreement(&self.solve(&z, self.steps, &order)?, &self.solve(&z, 2 * self.steps, &order)?)?.1)
     }
 
-    /// (interval, from, to) in the order in which they are crossed.
-    fn order(&self, forward: bool) -> Vec<(usize, f64, f64)> {
+    /// The part of the flow from node `from` of the grid to node `to`, backwards when `from` is the later one, with its
+    /// log |det|. Its share of the tolerance is that of its intervals: all parts together keep what the whole flow promises.
+    ///
+    /// # Errors
+    /// When the grid has no such nodes, the field does not fit, or the tolerance is not met.
+    pub fn between<X: Manifold + Send + Sync + 'static>(
+        &self,
+        x: &X,
+        from: usize,
+        to: usize,
+    ) -> Result<(X, Tensor)>
+    where
+        B: Basis<X> + 'static,
+    {
+        let last = self.grid.intervals();
+        if from.max(to) > last {
+            let value = from.max(to) as f64;
+            return Err(Error::Parameter {
+                name: "node of the time grid",
+                value,
+                expected: "one of the grid's",
+            });
+        }
+        let share = from.abs_diff(to) as f64 / last as f64;
+        self.flow(x, &self.order(from, to), self.tolerance * share)
+    }
+
+    /// (interval, start, end) in the order in which they are crossed between two nodes.
+    fn order(&self, from: usize, to: usize) -> Vec<(usize, f64, f64)> {
         let nodes = self.grid.nodes();
-        let intervals = 0..self.grid.intervals();
-        match forward {
-            true => intervals.map(|k| (k, nodes[k], nodes[k + 1])).collect(),
-            false => intervals.rev().map(|k| (k, nodes[k + 1], nodes[k])).collect(),
+        match from <= to {
+            true => (from..to).map(|k| (k, nodes[k], nodes[k + 1])).collect(),
+            false => (to..from).rev().map(|k| (k, nodes[k + 1], nodes[k])).collect(),
         }
     }
 
@@ -149,22 +175,25 @@ impl<B> ContinuousFlow<B> {
         Ok(states)
     }
 
-    fn flow<X: Manifold + Send + Sync + 'static>(&self, x: &X, forward: bool) -> Result<(X, Tensor)>
+    fn flow<X: Manifold + Send + Sync + 'static>(
+        &self,
+        x: &X,
+        order: &[(usize, f64, f64)],
+        tolerance: f64,
+    ) -> Result<(X, Tensor)>
     where
         B: Basis<X> + 'static,
     {
-        let order = self.order(forward);
         let fixed = x.detach();
         let (mut steps, mut halvings) = (self.steps, 0);
-        let mut coarse = self.solve(&fixed, steps, &order)?;
+        let mut coarse = self.solve(&fixed, steps, order)?;
         loop {
-            let fine = self.solve(&fixed, 2 * steps, &order)?;
+            let fine = self.solve(&fixed, 2 * steps, order)?;
             let (configuration, error) = disagreement(&coarse, &fine)?;
-            if error <= self.tolerance {
-                return self.with_history(x, &order, 2 * steps, &fine);
+            if error <= tolerance {
+                return self.with_history(x, order, 2 * steps, &fine);
             }
             if halvings == REFINEMENTS {
-                let tolerance = self.tolerance;
                 return Err(Error::Integration { configuration, error, tolerance, steps: 2 * steps });
             }
             (steps, halvings, coarse) = (2 * steps, halvings + 1, fine);
@@ -193,11 +222,11 @@ impl<B> ContinuousFlow<B> {
 
 impl<X: Manifold + Send + Sync + 'static, B: Basis<X> + 'static> Bijection<X> for ContinuousFlow<B> {
     fn forward(&self, z: &X, (): &()) -> Result<(X, Tensor)> {
-        self.flow(z, true)
+        self.between(z, 0, self.grid.intervals())
     }
 
     fn inverse(&self, x: &X, (): &()) -> Result<(X, Tensor)> {
-        self.flow(x, false)
+        self.between(x, self.grid.intervals(), 0)
     }
 }
 

@@ -31,6 +31,6 @@ pub use gauge::LoopBasis;
 pub use grid::TimeGrid;
 pub use integrator::step;
 pub use moments::{Ridge, RidgeSolution, StreamingMoments};
-pub use path::{ActionPath, LinearPath, PathPoint, PriorPath};
-pub use regression::{NodeReport, TransportFit, TransportOptions, fit};
+pub use path::{ActionPath, AtTime, LinearPath, PathPoint, PriorPath};
+pub use regression::{NodeReport, TransportFit, TransportOptions, fit, fit_refreshed};
 pub use scalar::{Factor, Feature, Local, ScalarBasis, Wave};

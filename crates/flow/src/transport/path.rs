@@ -4,7 +4,7 @@
 //! S_t = (1 − t) S_0 + t S_1,    ∂_tS_t = S_1 − S_0                t from 0 to 1
 //! ```
 
-use crate::{Distribution, Result};
+use crate::{Distribution, Error, Result};
 use candle_core::{DType, Tensor, Var};
 use latflow_action::Action;
 use latflow_lattice::Manifold;
@@ -22,6 +22,12 @@ pub struct PathPoint {
 
 /// A family of actions S_t, 0 ≤ t ≤ 1. Constants of S_t that depend on t alone do not matter.
 pub trait ActionPath<X> {
+    /// S_t of each configuration, `[B]`, differentiable in x.
+    ///
+    /// # Errors
+    /// When the field does not fit.
+    fn action(&self, x: &X, t: f64) -> Result<Tensor>;
+
     /// S_t, its gradient and its rate at the configurations x.
     ///
     /// # Errors
@@ -38,7 +44,29 @@ pub struct LinearPath<A, B> {
     pub end: B,
 }
 
+/// The action S_t of a path at one time, for Markov chains.
+#[derive(Debug, Clone)]
+pub struct AtTime<P> {
+    /// The path.
+    pub path: P,
+    /// t.
+    pub t: f64,
+}
+
+impl<X, P: ActionPath<X>> Action<X> for AtTime<P> {
+    fn action(&self, x: &X) -> latflow_action::Result<Tensor> {
+        self.path.action(x, self.t).map_err(|error| match error {
+            Error::Action(error) => error,
+            other => latflow_action::Error::ChangeOfVariables(Box::new(other)),
+        })
+    }
+}
+
 impl<X: Manifold, A: Action<X>, B: Action<X>> ActionPath<X> for LinearPath<A, B> {
+    fn action(&self, x: &X, t: f64) -> Result<Tensor> {
+        mixed(t, self.start.action(x)?, self.end.action(x)?)
+    }
+
     fn at(&self, x: &X, t: f64) -> Result<PathPoint> {
         straight(x, t, |x| Ok(self.start.action(x)?), |x| Ok(self.end.action(x)?))
     }
@@ -54,9 +82,18 @@ pub struct PriorPath<P, A> {
 }
 
 impl<X: Manifold, P: Distribution<X>, A: Action<X>> ActionPath<X> for PriorPath<P, A> {
+    fn action(&self, x: &X, t: f64) -> Result<Tensor> {
+        mixed(t, self.prior.log_prob(x, &())?.neg()?, self.end.action(x)?)
+    }
+
     fn at(&self, x: &X, t: f64) -> Result<PathPoint> {
         straight(x, t, |x| Ok(self.prior.log_prob(x, &())?.neg()?), |x| Ok(self.end.action(x)?))
     }
+}
+
+/// (1 − t) S_0 + t S_1.
+fn mixed(t: f64, start: Tensor, end: Tensor) -> Result<Tensor> {
+    Ok(((start * (1.0 - t))? + (end * t)?)?)
 }
 
 fn straight<X: Manifold>(
@@ -68,7 +105,7 @@ fn straight<X: Manifold>(
     let omega = Var::zeros(x.tangent_shape(), DType::F64, x.device())?;
     let moved = x.detach().exp(omega.as_tensor())?;
     let (start, end) = (start(&moved)?, end(&moved)?);
-    let action = ((&start * (1.0 - t))? + (&end * t)?)?;
+    let action = mixed(t, start.clone(), end.clone())?;
     let gradients = action.sum_all()?.backward()?;
     let gradient = match gradients.get(&omega) {
         Some(gradient) => gradient.detach(),

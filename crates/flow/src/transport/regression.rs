@@ -5,7 +5,8 @@
 //! from t_k to t_{k+1}:    predict with c continued from t_{k−1}, t_k; fit c_{k+1} there; carry again with c interpolated
 //! ```
 //!
-//! Nothing is resampled and nothing is differentiated but the action. The result depends on the seed alone.
+//! Nothing is resampled and nothing is differentiated but the action. The result depends on the seed alone. For annealed
+//! sampling the samples can be refreshed at every node by Markov chains of e^{−S_t}: [`fit_refreshed`].
 
 use super::flow::interpolated;
 use super::integrator::step;
@@ -83,6 +84,52 @@ pub fn fit<X: Manifold>(
     options: &TransportOptions,
     rng: &mut Rng,
 ) -> Result<TransportFit> {
+    let grid = &options.grid;
+    march(basis, path, prior, options, rng, |fit, samples, k, _| {
+        let (from, t) = (grid.nodes()[k - 1], grid.nodes()[k]);
+        let weights = |t| grid.extrapolating_weights(k - 1, t)[..k].to_vec();
+        let predicted = carry(basis, samples, from, t, 1, &fit.coefficients, weights)?;
+        fit.node(basis, path, &predicted, t, &options.ridge)?;
+        let weights = |t| grid.causal_weights(k - 1, t)[..=k].to_vec();
+        carry(basis, samples, from, t, options.steps, &fit.coefficients, weights)
+    })
+}
+
+/// The same for an annealed flow: `refresh(k, x, rng)` moves samples that have been carried to t_k by a Markov chain that
+/// leaves e^{−S_{t_k}} invariant, before c(t_k) is fitted on them. What the flow missed so far is forgotten on the way, as it is
+/// when the annealed flow samples.
+///
+/// # Errors
+/// As [`fit`]; [`Error::Refresh`] when the chain fails.
+pub fn fit_refreshed<X: Manifold, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    basis: &impl Basis<X>,
+    path: &impl ActionPath<X>,
+    prior: &impl Sample<X>,
+    options: &TransportOptions,
+    mut refresh: impl FnMut(usize, X, &mut Rng) -> std::result::Result<X, E>,
+    rng: &mut Rng,
+) -> Result<TransportFit> {
+    let grid = &options.grid;
+    march(basis, path, prior, options, rng, |fit, samples, k, rng| {
+        let (from, t) = (grid.nodes()[k - 1], grid.nodes()[k]);
+        let weights = |t| grid.extrapolating_weights(k - 1, t)[..k].to_vec();
+        let carried = carry(basis, samples, from, t, options.steps, &fit.coefficients, weights)?;
+        let refreshed = carried.into_iter().map(|x| refresh(k, x, rng).map_err(|e| Error::Refresh(e.into())));
+        let refreshed = refreshed.collect::<Result<Vec<X>>>()?;
+        fit.node(basis, path, &refreshed, t, &options.ridge)?;
+        Ok(refreshed)
+    })
+}
+
+/// From node to node: `next(fit, samples at t_{k−1}, k, rng)` adds the coefficients at t_k and returns the samples there.
+fn march<X: Manifold>(
+    basis: &impl Basis<X>,
+    path: &impl ActionPath<X>,
+    prior: &impl Sample<X>,
+    options: &TransportOptions,
+    rng: &mut Rng,
+    mut next: impl FnMut(&mut TransportFit, &[X], usize, &mut Rng) -> Result<Vec<X>>,
+) -> Result<TransportFit> {
     if options.batches < 2 || options.batch == 0 || options.steps == 0 {
         return Err(Error::Parameter {
             name: "batches",
@@ -92,23 +139,14 @@ pub fn fit<X: Manifold>(
     }
     let draw = |_| Ok(prior.sample(options.batch, &(), rng)?.detach());
     let mut samples: Vec<X> = (0..options.batches).map(draw).collect::<Result<_>>()?;
-    let grid = &options.grid;
     let mut fit = TransportFit {
         coefficients: Vec::new(),
         nodes: Vec::new(),
         samples: options.batches * options.batch,
     };
-    for (k, &t) in grid.nodes().iter().enumerate() {
-        if k > 0 {
-            let weights = |t| grid.extrapolating_weights(k - 1, t)[..k].to_vec();
-            let predicted = carry(basis, &samples, grid.nodes()[k - 1], t, 1, &fit.coefficients, weights)?;
-            fit.node(basis, path, &predicted, t, &options.ridge)?;
-            let weights = |t| grid.causal_weights(k - 1, t)[..=k].to_vec();
-            let from = grid.nodes()[k - 1];
-            samples = carry(basis, &samples, from, t, options.steps, &fit.coefficients, weights)?;
-        } else {
-            fit.node(basis, path, &samples, t, &options.ridge)?;
-        }
+    fit.node(basis, path, &samples, options.grid.nodes()[0], &options.ridge)?;
+    for k in 1..=options.grid.intervals() {
+        samples = next(&mut fit, &samples, k, rng)?;
     }
     Ok(fit)
 }
