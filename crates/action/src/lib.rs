@@ -11,6 +11,7 @@ mod force_ratio;
 mod phi4;
 mod pseudofermion;
 mod target;
+mod wilson_gauge;
 
 pub use action::{Action, Sum, action_and_force};
 pub use determinant::{DeterminantAction, StochasticDeterminant};
@@ -20,3 +21,4 @@ pub use force_ratio::{ForceRatios, force_ratios};
 pub use phi4::Phi4;
 pub use pseudofermion::{Pseudofermion, PseudofermionAction};
 pub use target::{Exact, HeatBath, Refresh, TrainingTarget};
+pub use wilson_gauge::WilsonGauge;

@@ -40,6 +40,14 @@ pub trait Manifold: Configuration {
     /// # Errors
     /// When the tangent does not fit.
     fn exp(&self, omega: &Tensor) -> Result<Self>;
+
+    /// The same point without the rounding errors of many steps that lead off the manifold, and without autodiff history.
+    ///
+    /// # Errors
+    /// When it is not near the manifold.
+    fn restored(&self) -> Result<Self> {
+        Ok(self.detach())
+    }
 }
 
 impl Configuration for Tensor {
@@ -112,6 +120,10 @@ impl<A: Manifold, B: Manifold> Manifold for (A, B) {
         let first = omega.narrow(1, 0, n)?.reshape(a)?;
         let second = omega.narrow(1, n, m)?.reshape(b)?;
         Ok((self.0.exp(&first)?, self.1.exp(&second)?))
+    }
+
+    fn restored(&self) -> Result<Self> {
+        Ok((self.0.restored()?, self.1.restored()?))
     }
 }
 

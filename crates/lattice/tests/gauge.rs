@@ -59,6 +59,43 @@ fn the_exponential_map_stays_in_the_group_and_starts_with_the_generator() {
 }
 
 #[test]
+fn kernels_and_composed_formulas_agree() {
+    let lattice = Lattice::new(&[2, 4]).unwrap();
+    for n in [2, 3] {
+        let rng = &mut rng("kernels");
+        let u = Links::haar(&lattice, 3, n, rng, &Device::Cpu).unwrap();
+        let v = Links::haar(&lattice, 3, n, rng, &Device::Cpu).unwrap();
+        let product = matrix::product(u.tensor(), v.tensor()).unwrap();
+        let composed = matrix::product_composed(u.tensor(), v.tensor()).unwrap();
+        assert!(difference(&product, &composed) < 1e-15);
+        let omega = normal_tensor(rng, 1.0, &u.tangent_shape(), DType::F64, &Device::Cpu).unwrap();
+        let x = algebra_element(&omega, n).unwrap();
+        let step = matrix::exponential_composed(&x).unwrap();
+        assert!(difference(&matrix::exponential(&x).unwrap(), &step) < 1e-13);
+        let moved = matrix::product_composed(&step, u.tensor()).unwrap();
+        assert!(difference(u.exp(&omega).unwrap().tensor(), &moved) < 1e-13);
+    }
+}
+
+#[test]
+fn links_are_restored_to_the_group_and_only_from_nearby() {
+    let lattice = Lattice::new(&[2, 4]).unwrap();
+    for n in [2, 3, 4] {
+        let rng = &mut rng("restored");
+        let u = Links::haar(&lattice, 3, n, rng, &Device::Cpu).unwrap();
+        let shape = u.tensor().dims();
+        let noise = normal_tensor(rng, 1e-6, shape, DType::F64, &Device::Cpu).unwrap();
+        let bent = Links::new((u.tensor() + noise).unwrap()).unwrap();
+        let restored = bent.restored().unwrap();
+        assert!(bent.unitarity_deviation().unwrap() > 1e-6);
+        assert!(restored.unitarity_deviation().unwrap() < 2e-15);
+        assert!(difference(u.tensor(), restored.tensor()) < 3e-5);
+        let far = Links::new((u.tensor() * 1.2).unwrap()).unwrap();
+        assert!(far.restored().unwrap_err().to_string().contains("0.1"));
+    }
+}
+
+#[test]
 fn haar_moments() {
     // ⟨|tr U|²⟩ = 1, ⟨(tr U)³⟩ = 1 and ⟨|tr U|⁴⟩ = 2 for SU(3); ⟨tr U⟩ = 0, and every matrix element has mean square 1/3.
     let count = 20_000;

@@ -76,14 +76,15 @@ impl Plaquettes {
     /// When the links do not fit the lattice.
     pub fn staples(&self, links: &Tensor) -> Result<Tensor> {
         let (batch, _) = self.check(links)?;
-        self.gradient(links, &vec![1.0; batch * self.planes()], Output::Staples)
+        Ok(self.gradient(links, &vec![1.0; batch * self.planes()], Output::Staples)?.1)
     }
 
-    /// `scale` · ∂^a Σ_{μ<ν} s_{μν}, `[B, d, V, N² − 1]`, without autodiff history: the force of the action −scale Σ Re tr P.
+    /// `scale` · Σ_{μ<ν} s_{μν} `[B]` and `scale` · ∂^a Σ_{μ<ν} s_{μν} `[B, d, V, N² − 1]` in one pass, without autodiff history: −S
+    /// and the force −∂^a S of the action S = −scale Σ Re tr P.
     ///
     /// # Errors
     /// When the links do not fit the lattice.
-    pub fn force(&self, links: &Tensor, scale: f64) -> Result<Tensor> {
+    pub fn sum_and_force(&self, links: &Tensor, scale: f64) -> Result<(Tensor, Tensor)> {
         let (batch, _) = self.check(links)?;
         self.gradient(links, &vec![scale; batch * self.planes()], Output::Force)
     }
@@ -137,54 +138,40 @@ impl Plaquettes {
         let tasks = volume.div_ceil(SITES);
         let block_len = field.as_slice().len() / lattice.blocks();
         let level = self.level;
-        let parts: Vec<Vec<T>> = (0..lattice.blocks() * tasks)
-            .into_par_iter()
-            .map(|i| {
-                let (block, first) = (i / tasks, i % tasks * SITES);
-                let links = BlockLinks {
-                    lattice: &lattice,
-                    data: &field.as_slice()[block * block_len..][..block_len],
-                };
-                let sites = first..(first + SITES).min(volume);
-                let mut sums = vec![T::default(); planes * lanes];
-                let out = &mut sums[..];
-                match n {
-                    2 => dispatch(level, Sums::<T, 2> { links, sites, out }),
-                    _ => dispatch(level, Sums::<T, 3> { links, sites, out }),
-                }
-                sums
-            })
-            .collect();
-        let mut sums = vec![0.0; batch * planes];
-        for (i, part) in parts.iter().enumerate() {
-            for lane in 0..lanes {
-                let Some((configuration, _)) = lattice.lane(i / tasks, lane) else { continue };
-                for p in 0..planes {
-                    sums[configuration * planes + p] += part[p * lanes + lane].to_f64();
-                }
+        let mut parts = vec![T::default(); lattice.blocks() * tasks * planes * lanes];
+        parts.par_chunks_mut(planes * lanes).enumerate().for_each(|(i, out)| {
+            let (block, first) = (i / tasks, i % tasks * SITES);
+            let data = &field.as_slice()[block * block_len..][..block_len];
+            let links = BlockLinks { lattice: &lattice, data };
+            let sites = first..(first + SITES).min(volume);
+            match n {
+                2 => dispatch(level, Sums::<T, 2> { links, sites, out }),
+                _ => dispatch(level, Sums::<T, 3> { links, sites, out }),
             }
-        }
+        });
+        let sums = add_up(&lattice, parts.chunks_exact(planes * lanes), planes);
         Ok(sums.into_iter().map(T::from_f64).collect())
     }
 
-    /// The gradient of Σ w s with weights `[B, planes]`, as matrices or as components.
-    fn gradient(&self, links: &Tensor, weights: &[f64], output: Output) -> Result<Tensor> {
+    /// The gradient of Σ w s with weights `[B, planes]`, as matrices or as components; with the latter Σ w s itself, else zero.
+    fn gradient(&self, links: &Tensor, weights: &[f64], output: Output) -> Result<(Tensor, Tensor)> {
         let (batch, n) = self.check(links)?;
         let mut shape = links.dims()[..3].to_vec();
         match output {
             Output::Staples => shape.extend([n, n, 2]),
             Output::Force => shape.push(n * n - 1),
         }
-        let links = links.detach();
+        let (links, device) = (links.detach(), links.device());
+        macro_rules! run {
+            ($float:ty) => {{
+                let (sums, g) =
+                    with_slice::<$float, _>(&links, |u| self.gradient_of(u, [batch, n], weights, output))??;
+                Ok((Tensor::from_vec(sums, batch, device)?, Tensor::from_vec(g, shape, device)?))
+            }};
+        }
         match links.dtype() {
-            DType::F64 => {
-                let g = with_slice::<f64, _>(&links, |u| self.gradient_of(u, batch, n, weights, output))??;
-                Tensor::from_vec(g, shape, links.device())
-            }
-            DType::F32 => {
-                let g = with_slice::<f32, _>(&links, |u| self.gradient_of(u, batch, n, weights, output))??;
-                Tensor::from_vec(g, shape, links.device())
-            }
+            DType::F64 => run!(f64),
+            DType::F32 => run!(f32),
             dtype => crate::unitary::unsupported(dtype),
         }
     }
@@ -192,11 +179,10 @@ impl Plaquettes {
     fn gradient_of<T: Element>(
         &self,
         links: &[T],
-        batch: usize,
-        n: usize,
+        [batch, n]: [usize; 2],
         weights: &[f64],
         output: Output,
-    ) -> Result<Vec<T>> {
+    ) -> Result<(Vec<T>, Vec<T>)> {
         let (lattice, field) = self.pack(links, batch, n)?;
         let (lanes, volume, d, planes) =
             (lattice.lanes(), lattice.node_volume(), lattice.ndim(), self.planes());
@@ -207,8 +193,12 @@ impl Plaquettes {
         let mut out = LaneField::<T>::zeros(&lattice, d * numbers);
         let block_len = field.as_slice().len() / lattice.blocks();
         let site_len = d * numbers * lanes;
+        let tasks = volume.div_ceil(SITES);
+        let mut parts = vec![T::default(); lattice.blocks() * tasks * lanes];
         let level = self.level;
-        out.as_mut_slice().par_chunks_mut(volume * site_len).enumerate().for_each(|(block, out)| {
+        let blocks =
+            out.as_mut_slice().par_chunks_mut(volume * site_len).zip(parts.par_chunks_mut(tasks * lanes));
+        blocks.enumerate().for_each(|(block, (out, parts))| {
             let mut lane_weights = vec![T::default(); planes * lanes];
             for lane in 0..lanes {
                 let Some((configuration, _)) = lattice.lane(block, lane) else { continue };
@@ -216,22 +206,44 @@ impl Plaquettes {
                     lane_weights[p * lanes + lane] = T::from_f64(weights[configuration * planes + p]);
                 }
             }
-            let links =
-                BlockLinks { lattice: &lattice, data: &field.as_slice()[block * block_len..][..block_len] };
-            out.par_chunks_mut(SITES * site_len).enumerate().for_each(|(task, out)| {
+            let data = &field.as_slice()[block * block_len..][..block_len];
+            let links = BlockLinks { lattice: &lattice, data };
+            let tasks = out.par_chunks_mut(SITES * site_len).zip(parts.par_chunks_mut(lanes));
+            tasks.enumerate().for_each(|(task, (out, sums))| {
                 let sites = task * SITES..task * SITES + out.len() / site_len;
                 let weights = &lane_weights[..];
                 match n {
-                    2 => dispatch(level, Gradient::<T, 2> { links, sites, weights, output, out }),
-                    _ => dispatch(level, Gradient::<T, 3> { links, sites, weights, output, out }),
+                    2 => dispatch(level, Gradient::<T, 2> { links, sites, weights, output, out, sums }),
+                    _ => dispatch(level, Gradient::<T, 3> { links, sites, weights, output, out, sums }),
                 }
             });
         });
         let shape = FieldShape::directions(d, lattice.volume(), numbers);
         let mut unpacked = vec![T::default(); batch * shape.configuration];
         out.unpack(&lattice, &shape, &mut unpacked)?;
-        Ok(unpacked)
+        // Every plaquette has four links.
+        let sums = add_up(&lattice, parts.chunks_exact(lanes), 1).into_iter().map(|s| T::from_f64(0.25 * s));
+        Ok((sums.collect(), unpacked))
     }
+}
+
+/// Sums of tasks `[row][lane]`, block after block, as sums of configurations `[configuration][row]`.
+fn add_up<'a, T: Element>(
+    lattice: &LaneLattice,
+    parts: impl ExactSizeIterator<Item = &'a [T]>,
+    rows: usize,
+) -> Vec<f64> {
+    let (lanes, tasks) = (lattice.lanes(), parts.len() / lattice.blocks());
+    let mut sums = vec![0.0; lattice.batch() * rows];
+    for (i, part) in parts.enumerate() {
+        for lane in 0..lanes {
+            let Some((configuration, _)) = lattice.lane(i / tasks, lane) else { continue };
+            for row in 0..rows {
+                sums[configuration * rows + row] += part[row * lanes + lane].to_f64();
+            }
+        }
+    }
+    sums
 }
 
 struct SumsOp(Plaquettes);
@@ -259,6 +271,6 @@ impl CustomOp1 for SumsOp {
 
     fn bwd(&self, links: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let weights = grad.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
-        Ok(Some(self.0.gradient(links, &weights, Output::Staples)?))
+        Ok(Some(self.0.gradient(links, &weights, Output::Staples)?.1))
     }
 }

@@ -58,7 +58,7 @@ impl<T: crate::conv::simd::Element, const N: usize> Task<T> for Sums<'_, T, N> {
 pub(super) enum Output {
     /// The gradient Σ_ν w_{μν} S_{μν}: a matrix.
     Staples,
-    /// −Σ_ν w_{μν} Im tr(T^a U S_{μν}†): N² − 1 components.
+    /// −Σ_ν w_{μν} Im tr(T^a U S_{μν}†): N² − 1 components; and Σ w_{μν} Re tr(U S_{μν}†) in the sums.
     Force,
 }
 
@@ -69,6 +69,8 @@ pub(super) struct Gradient<'a, T, const N: usize> {
     pub(super) weights: &'a [T],
     pub(super) output: Output,
     pub(super) out: &'a mut [T],
+    /// `[lane]`, zero before.
+    pub(super) sums: &'a mut [T],
 }
 
 impl<T: crate::conv::simd::Element, const N: usize> Task<T> for Gradient<'_, T, N> {
@@ -78,7 +80,7 @@ impl<T: crate::conv::simd::Element, const N: usize> Task<T> for Gradient<'_, T, 
     unsafe fn run<X: Vector<Item = T>>(self) {
         // SAFETY: the instructions exist, by the caller's promise.
         let isa = unsafe { Instructions::<X>::assume() };
-        let Self { links, sites, weights, output, out } = self;
+        let Self { links, sites, weights, output, out, sums } = self;
         let (lanes, d) = (links.lattice.lanes(), links.lattice.ndim());
         let numbers = lanes
             * match output {
@@ -93,6 +95,8 @@ impl<T: crate::conv::simd::Element, const N: usize> Task<T> for Gradient<'_, T, 
                         Output::Staples => staples.store(&mut out[first..], lanes),
                         Output::Force => {
                             let u = links.link(isa, Place::at(x), mu, first);
+                            let line = &mut sums[first..];
+                            (isa.load(line) + u.inner(isa, &staples)).store(line);
                             // −Im tr(T M) = −Re tr(T M/i) with M = U S†.
                             let m = u.times_adjoint(isa, &staples).over_i(isa);
                             components(isa, &m, -1.0, &mut out[first..], lanes);
@@ -106,7 +110,7 @@ impl<T: crate::conv::simd::Element, const N: usize> Task<T> for Gradient<'_, T, 
 
 /// Σ_{ν≠μ} w_{μν} [ U_ν(x) U_μ(x+ν̂) U_ν(x+μ̂)† + U_ν(x−ν̂)† U_μ(x−ν̂) U_ν(x−ν̂+μ̂) ].
 #[inline(always)]
-fn staples<X: Vector, const N: usize>(
+pub(super) fn staples<X: Vector, const N: usize>(
     isa: Instructions<X>,
     links: &BlockLinks<'_, X::Item>,
     weights: &[X::Item],

@@ -1,5 +1,6 @@
 //! Haar-distributed matrices of SU(N).
 
+use crate::gauge::matrix;
 use crate::{Result, Rng, normal_tensor};
 use candle_core::{DType, Device, Tensor};
 use latflow_kernels::with_slice;
@@ -12,9 +13,18 @@ use num_complex::Complex64;
 /// When the device refuses the upload.
 pub fn haar_matrices(count: usize, n: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
     let noise = normal_tensor(rng, 1.0, &[count, n, n, 2], DType::F64, &Device::Cpu)?;
-    let data = with_slice::<f64, _>(&noise, |noise| {
-        let mut out = Vec::with_capacity(noise.len());
-        for m in noise.chunks_exact(2 * n * n) {
+    Ok(orthonormalised(&noise)?.to_device(device)?)
+}
+
+/// Matrices `[…, N, N, 2]` with their columns orthonormalised in order and the last one turned so that the determinant is 1.
+///
+/// # Errors
+/// When the tensor does not hold f64 on the CPU.
+pub(super) fn orthonormalised(matrices: &Tensor) -> Result<Tensor> {
+    let n = matrix::colours(matrices)?;
+    let data = with_slice::<f64, _>(matrices, |data| {
+        let mut out = Vec::with_capacity(data.len());
+        for m in data.chunks_exact(2 * n * n) {
             let columns: Vec<Vec<Complex64>> = (0..n)
                 .map(|j| (0..n).map(|i| Complex64::new(m[2 * (i * n + j)], m[2 * (i * n + j) + 1])).collect())
                 .collect();
@@ -25,7 +35,7 @@ pub fn haar_matrices(count: usize, n: usize, rng: &mut Rng, device: &Device) -> 
         }
         out
     })?;
-    Ok(Tensor::from_vec(data, (count, n, n, 2), device)?)
+    Ok(Tensor::from_vec(data, matrices.shape(), &Device::Cpu)?)
 }
 
 /// Gram–Schmidt, twice for rounding, with the phase of the determinant taken out of the last column.

@@ -5,9 +5,11 @@
 //! U_μ(x) → Ω(x) U_μ(x) Ω(x + μ̂)†              a gauge transformation
 //! ```
 
+use crate::gauge::haar::orthonormalised;
 use crate::gauge::{algebra_element, haar_matrices, matrix, su_n};
 use crate::{Boundary, Configuration, Error, Lattice, Manifold, Result, Rng};
 use candle_core::{DType, Device, Tensor};
+use latflow_kernels::unitary;
 
 /// A batch of gauge fields, `[B, d, V, N, N, 2]` (direction, site, row, column, re/im), f64; periodic.
 #[derive(Debug, Clone)]
@@ -162,7 +164,25 @@ impl Manifold for Links {
     }
 
     fn exp(&self, omega: &Tensor) -> Result<Self> {
+        if unitary::fused(&self.u) {
+            return Self::new(unitary::rotate(omega, &self.u)?);
+        }
         let step = matrix::exponential(&algebra_element(omega, self.colours())?)?;
         Self::new(matrix::product(&step, &self.u)?)
+    }
+
+    /// Back on SU(N): every link must be within 0.1 of it.
+    fn restored(&self) -> Result<Self> {
+        let u = self.u.detach();
+        if unitary::fused(&u) {
+            return Self::new(unitary::project_to_su_n(&u)?);
+        }
+        let deviation = self.unitarity_deviation()?;
+        if !matches!(deviation.partial_cmp(&0.1), Some(std::cmp::Ordering::Less)) {
+            let message =
+                format!("links: expected unitary matrices within 0.1, got a deviation of {deviation:e}");
+            return Err(candle_core::Error::Msg(message).into());
+        }
+        Self::new(orthonormalised(&u)?)
     }
 }

@@ -1,7 +1,10 @@
 //! Batches of complex N × N matrices as real tensors `[…, N, N, 2]` (row, column, re/im), differentiable.
+//!
+//! N = 2 and 3 on the CPU have kernels; other N and devices take candle's own operations, which are public as oracles.
 
 use crate::{Error, Result};
 use candle_core::{D, DType, Device, Tensor};
+use latflow_kernels::unitary;
 
 /// Rows N of a batch of square matrices `[…, N, N, 2]`.
 ///
@@ -23,6 +26,17 @@ fn part(a: &Tensor, part: usize) -> Result<Tensor> {
 /// # Errors
 /// When the shapes differ.
 pub fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if unitary::fused(a) && a.dims() == b.dims() && a.dtype() == b.dtype() {
+        return Ok(unitary::matrix_product(a, b, false, false)?);
+    }
+    product_composed(a, b)
+}
+
+/// [`product`] from candle's own operations.
+///
+/// # Errors
+/// As [`product`].
+pub fn product_composed(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let n = colours(a)?;
     let shape = a.dims();
     let flat = |x: &Tensor, k: usize| -> Result<Tensor> { Ok(part(x, k)?.reshape(((), n, n))?) };
@@ -83,11 +97,20 @@ pub fn identity(batch: &[usize], n: usize, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(one, shape, device)?.broadcast_as(full)?.contiguous()?.to_dtype(DType::F64)?)
 }
 
-/// exp X by scaling and squaring of the Taylor series, to rounding for any anti-hermitian X of ordinary size.
+/// exp X for anti-hermitian X.
 ///
 /// # Errors
 /// When the tensor does not hold matrices.
 pub fn exponential(x: &Tensor) -> Result<Tensor> {
+    if unitary::fused(x) { Ok(unitary::matrix_exponential(x)?) } else { exponential_composed(x) }
+}
+
+/// [`exponential`] from candle's own operations: scaling and squaring of the Taylor series, to rounding for any X of ordinary
+/// size.
+///
+/// # Errors
+/// As [`exponential`].
+pub fn exponential_composed(x: &Tensor) -> Result<Tensor> {
     const SQUARINGS: i32 = 6;
     const TERMS: u32 = 14;
     let n = colours(x)?;
@@ -95,10 +118,10 @@ pub fn exponential(x: &Tensor) -> Result<Tensor> {
     let x = (x * f64::from(2f32).powi(-SQUARINGS))?;
     let mut sum = one.clone();
     for k in (1..=TERMS).rev() {
-        sum = (&one + (product(&x, &sum)? / f64::from(k))?)?;
+        sum = (&one + (product_composed(&x, &sum)? / f64::from(k))?)?;
     }
     for _ in 0..SQUARINGS {
-        sum = product(&sum, &sum)?;
+        sum = product_composed(&sum, &sum)?;
     }
     Ok(sum)
 }
