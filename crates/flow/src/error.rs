@@ -75,6 +75,25 @@ pub enum Error {
         /// Index in the batch.
         configuration: usize,
     },
+    /// The step of a residual gauge layer may not be invertible.
+    #[error(
+        "residual gauge layer: the step of a link may change {bound:.3} times as fast as the link, expected less than 1; take smaller \
+         weights, or spread them over more passes"
+    )]
+    Steep {
+        /// Bound on |∂ω/∂U| over all links.
+        bound: f64,
+    },
+    /// The inverse of a residual gauge layer was not found.
+    #[error(
+        "inverse of a residual gauge layer: a link is {residual:.3e} from the one given, wanted {tolerance:.3e}"
+    )]
+    LinkInversion {
+        /// Largest difference of a matrix element.
+        residual: f64,
+        /// What was wanted.
+        tolerance: f64,
+    },
     /// Solutions of a continuous flow with steps h and h/2 differ.
     #[error(
         "configuration {configuration} of a continuous flow: {steps} steps an interval leave an integration error of {error:.3e}, \

@@ -18,6 +18,7 @@ mod params;
 mod pointwise;
 pub mod potential;
 mod prior;
+pub mod residual;
 pub mod train;
 pub mod transport;
 mod value_op;

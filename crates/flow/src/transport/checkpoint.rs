@@ -7,13 +7,13 @@ use crate::Result;
 use candle_core::{CustomOp3, Tensor, Var};
 
 /// A differentiable function of a state and parameters, both single tensors.
-pub(super) trait Segment: Send + Sync + 'static {
+pub(crate) trait Segment: Send + Sync + 'static {
     /// The state after the segment.
     fn run(&self, state: &Tensor, parameters: &Tensor) -> Result<Tensor>;
 }
 
 /// The tensor `value`, which must be `segment.run(state, parameters)`, with the derivatives of that computation.
-pub(super) fn checkpointed(
+pub(crate) fn checkpointed(
     segment: impl Segment,
     state: &Tensor,
     parameters: &Tensor,

@@ -15,7 +15,7 @@
 //! [`latflow_lattice::Manifold::exp`]. [`ScalarBasis`] is the basis of scalar fields, [`LoopBasis`] that of SU(3) links.
 
 mod basis;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod flow;
 mod gauge;
 mod grid;
