@@ -3,6 +3,7 @@
 //! ```text
 //! leaky ReLU: x for x > 0, a·x otherwise        derivative 1 or a
 //! tanh:       (e^{2x} − 1) / (e^{2x} + 1)       derivative 1 − tanh²
+//! ELU:        x for x > 0, e^x − 1 otherwise    derivative 1 or 1 + ELU
 //! ```
 
 use crate::conv::simd::{Element, Level, Task, Vector, dispatch};
@@ -18,6 +19,8 @@ pub enum Activation {
     LeakyRelu(f64),
     /// Hyperbolic tangent.
     Tanh,
+    /// Exponential linear unit: x for x > 0, otherwise e^x − 1.
+    Elu,
 }
 
 impl Activation {
@@ -30,6 +33,7 @@ impl Activation {
             Self::Identity => Ok(x.clone()),
             Self::LeakyRelu(slope) => x.gt(0.0)?.where_cond(x, &x.affine(slope, 0.0)?),
             Self::Tanh => x.tanh(),
+            Self::Elu => x.elu(1.0),
         }
     }
 
@@ -59,8 +63,10 @@ impl Activation {
     }
 }
 
-/// Elements with a tanh that vectorises: no branch, no table, no library call.
+/// Elements with exponential functions that vectorise: no branch, no table, no library call.
 pub(crate) trait Real: Element {
+    /// e^x − 1, below 1e8 in f32 and 1e19 in f64 where it stays constant.
+    fn exp_m1(self) -> Self;
     fn tanh(self) -> Self;
 }
 
@@ -93,6 +99,12 @@ impl<T: Real> Task<T> for Apply<'_, T> {
                     *x = x.tanh();
                 }
             }
+            Activation::Elu => {
+                for x in self.x {
+                    let negative = x.exp_m1();
+                    *x = if *x > T::default() { *x } else { negative };
+                }
+            }
         }
     }
 }
@@ -117,22 +129,28 @@ impl<T: Real> Task<T> for Backward<'_, T> {
                     *d *= one - *y * *y;
                 }
             }
+            Activation::Elu => {
+                let one = T::from_f64(1.0);
+                for (d, y) in pairs {
+                    *d = if *y > T::default() { *d } else { *d * (one + *y) };
+                }
+            }
         }
     }
 }
 
-/// tanh x = e / (e + 2) with e = e^{2x} − 1 = 2^k p + (2^k − 1), where 2x = k ln 2 + r, |r| ≤ ½ ln 2, and p = e^r − 1 by its
-/// Taylor series; relative error a few units in the last place also near zero. `$coefficients` are 1/n!, highest first, down to
-/// 1/2!. Adding 1.5 · 2^mantissa rounds to an integer and leaves k in the low bits, from where it is shifted into an exponent.
-macro_rules! vectorisable_tanh {
+/// e^t − 1 = 2^k p + (2^k − 1), where t = k ln 2 + r, |r| ≤ ½ ln 2, and p = e^r − 1 by its Taylor series; tanh x = e / (e + 2)
+/// with e = e^{2x} − 1. Relative error a few units in the last place also near zero. `$coefficients` are 1/n!, highest first,
+/// down to 1/2!. Adding 1.5 · 2^mantissa rounds to an integer and leaves k in the low bits, from where it is shifted into an
+/// exponent.
+macro_rules! vectorisable {
     ($float:ident, $bits:ident, $mantissa:literal, $bias:literal, $limit:literal, $ln2_high:literal, $ln2_low:literal,
      [$($factorial:literal),*]) => {
         impl Real for $float {
             #[inline(always)]
-            fn tanh(self) -> Self {
-                // Beyond the limit the result is ±1. Comparisons, not min and max, so that NaN stays NaN.
-                let t = 2.0 * self;
-                let t = if t > $limit { $limit } else { t };
+            fn exp_m1(self) -> Self {
+                // Below −limit the result is −1, above it tanh is 1. Comparisons, not min and max, so that NaN stays NaN.
+                let t = if self > $limit { $limit } else { self };
                 let t = if t < -$limit { -$limit } else { t };
                 const ROUND: $float = 1.5 * (1u64 << $mantissa) as $float;
                 let shifted = t * std::$float::consts::LOG2_E + ROUND;
@@ -142,14 +160,19 @@ macro_rules! vectorisable_tanh {
                 let mut series: $float = 0.0;
                 $(series = series * r + (1.0 / $factorial as $float);)*
                 let p = r + r * r * series;
-                let e = scale * p + (scale - 1.0);
+                scale * p + (scale - 1.0)
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                let e = Real::exp_m1(2.0 * self);
                 e / (e + 2.0)
             }
         }
     };
 }
 
-vectorisable_tanh!(
+vectorisable!(
     f32,
     u32,
     23,
@@ -159,7 +182,7 @@ vectorisable_tanh!(
     -2.121_944_4e-4,
     [40_320.0, 5_040.0, 720.0, 120.0, 24.0, 6.0, 2.0]
 );
-vectorisable_tanh!(
+vectorisable!(
     f64,
     u64,
     52,
@@ -190,7 +213,7 @@ mod tests {
     use crate::conv::simd::Level;
 
     #[test]
-    fn tanh_agrees_with_the_library_to_the_last_places() {
+    fn exponentials_agree_with_the_library_to_the_last_places() {
         for i in -4_000..=4_000 {
             let x = 1e-2 * f64::from(i) * (1.0 + 1e-3 * f64::from(i % 7));
             for x in [x, 1e-3 * x, 1e-9 * x] {
@@ -207,6 +230,22 @@ mod tests {
                 );
             }
         }
+        for i in 0..=4_000 {
+            let x = -1e-2 * f64::from(i) * (1.0 + 1e-3 * f64::from(i % 7));
+            for x in [x, 1e-3 * x, 1e-9 * x] {
+                let (got, expected) = (Real::exp_m1(x), x.exp_m1());
+                assert!(
+                    (got - expected).abs() <= 1e-15 * expected.abs(),
+                    "e^{x} − 1 = {got}, expected {expected}"
+                );
+                let x = x as f32;
+                let (got, expected) = (f64::from(Real::exp_m1(x)), f64::from(x).exp_m1());
+                assert!(
+                    (got - expected).abs() <= 4e-7 * expected.abs(),
+                    "e^{x} − 1 = {got}, expected {expected}"
+                );
+            }
+        }
         for (x, expected) in [(f64::INFINITY, 1.0), (f64::NEG_INFINITY, -1.0), (0.0, 0.0)] {
             assert_eq!(Real::tanh(x), expected);
             assert_eq!(Real::tanh(x as f32), expected as f32);
@@ -217,7 +256,9 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_activation() {
         let x: Vec<f64> = (0..101).map(|i| 0.1 * f64::from(i) - 5.0).collect();
-        for activation in [Activation::Identity, Activation::LeakyRelu(0.01), Activation::Tanh] {
+        for activation in
+            [Activation::Identity, Activation::LeakyRelu(0.01), Activation::Tanh, Activation::Elu]
+        {
             let results: Vec<Vec<f64>> = Level::available()
                 .iter()
                 .map(|&level| {

@@ -10,6 +10,8 @@
 
 pub(crate) mod engine;
 mod gradient;
+pub(crate) mod layer;
+mod lines;
 mod pack;
 pub(crate) mod scratch;
 pub(crate) mod simd;
@@ -21,7 +23,8 @@ use crate::host::contiguous_slice;
 use crate::stencil::Stencil;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
-use engine::{Chain, Parameters, Values};
+use engine::{Chain, Values};
+use layer::{Layer, Parameters};
 use simd::Level;
 
 /// Convolution of x `[B, V, C_i]` with weight `[T·C_i, C_o]` and bias `[C_o]`, giving `[B, V, C_o]`; f32 or f64, differentiable
@@ -114,19 +117,19 @@ impl Convolution {
         shape: &Shape,
     ) -> Result<(CpuStorage, Shape)> {
         let (batch, volume, inputs) = shape.dims3()?;
-        let channels = [inputs, bias.len()];
-        let y = self.chain(&channels).forward(x, &[Parameters { weight, bias }], batch);
+        let layer = self.layer(inputs, bias.len());
+        let y = chain(&layer).forward(x, &[Parameters { weight, bias }], batch);
         Ok((T::to_cpu_storage_owned(y), (batch, volume, bias.len()).into()))
     }
 
     fn backward<T: Real>(&self, [x, weight, bias, y, grad]: [&Tensor; 5]) -> Result<[Option<Tensor>; 3]> {
         let (batch, _, inputs) = x.dims3()?;
-        let channels = [inputs, bias.elem_count()];
+        let layer = self.layer(inputs, bias.elem_count());
         let want_parameters = weight.track_op() || bias.track_op();
         let gradients = with_slices(&[x, y, grad, weight, bias], |s| {
             let values = Values { x: s[0], y: s[1], grad: s[2] };
             let parameters = [Parameters { weight: s[3], bias: s[4] }];
-            self.chain(&channels).backward::<T>(values, &parameters, batch, x.track_op(), want_parameters)
+            chain(&layer).backward::<T>(values, &parameters, batch, x.track_op(), want_parameters)
         })?;
         let dx = gradients.x.map(|dx| Tensor::from_vec(dx, x.shape(), x.device())).transpose()?;
         let Some(mut dw) = gradients.parameters else { return Ok([dx, None, None]) };
@@ -135,10 +138,14 @@ impl Convolution {
         Ok([dx, Some(dw), Some(Tensor::from_vec(db, bias.shape(), x.device())?)])
     }
 
-    fn chain<'a>(&'a self, channels: &'a [usize]) -> Chain<'a> {
-        let (hidden, last) = (Activation::Identity, Activation::Identity);
-        Chain { stencil: &self.stencil, channels, hidden, last, level: Level::detect() }
+    fn layer(&self, inputs: usize, outputs: usize) -> [Layer; 1] {
+        let stencil = self.stencil.clone();
+        [Layer { stencil, sites: None, inputs, outputs, biased: true, activation: Activation::Identity }]
     }
+}
+
+fn chain(layers: &[Layer]) -> Chain<'_> {
+    Chain { layers, level: Level::detect() }
 }
 
 /// The elements of several contiguous or copied CPU tensors of one element type.

@@ -1,37 +1,38 @@
 //! A whole convolutional network as one candle op.
 //!
 //! ```text
-//! h₀ = x,   h_{l+1} = f(W_l ∗ h_l + b_l),   y = g(W_{L−1} ∗ h_{L−1} + b_{L−1})
+//! h₀ = x,   h_{l+1} = f_l(W_l ∗ h_l + b_l),   y = h_L, at all sites or at chosen ones
 //! ```
 //!
-//! The hidden activations h_l live only in a thread's scratch memory: the backward pass computes them again, one sample at a
-//! time, which costs a third more arithmetic and saves all the memory traffic and the memory of keeping them.
+//! An ordinary network has one convolution between two activations; a separable one has a block of several, one a direction, of
+//! which the first changes the number of channels and only the last has a bias. The hidden activations h_l live only in a thread's
+//! scratch memory: the backward pass computes them again, one sample at a time, which costs a third more arithmetic and saves all
+//! the memory traffic and the memory of keeping them.
 
 use crate::activation::{Activation, Real};
-use crate::conv::engine::{Chain, Parameters, Values};
+use crate::conv::engine::{Chain, Values};
+use crate::conv::layer::{Layer, Parameters};
 use crate::conv::simd::Level;
 use crate::conv::{convolution_composed, unsupported, with_slices};
 use crate::host::contiguous_slice;
 use crate::stencil::Stencil;
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 use std::ops::Range;
+use std::sync::Arc;
 
-/// Convolutions over one stencil with activations in between; the parameters are an argument.
+/// Convolutions with activations in between; the parameters are an argument. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ConvNet {
-    stencil: Stencil,
-    channels: Vec<usize>,
-    hidden: Activation,
-    last: Activation,
-    layers: Vec<LayerRange>,
+    layers: Arc<[Layer]>,
+    ranges: Arc<[LayerRange]>,
 }
 
-/// Where one layer's parameters lie in theta.
+/// Where one convolution's parameters lie in theta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerRange {
     /// Weights `[T, C_i, C_o]`.
     pub weight: Range<usize>,
-    /// Biases `[C_o]`.
+    /// Biases `[C_o]`; empty inside a separable block.
     pub bias: Range<usize>,
     /// C_i.
     pub inputs: usize,
@@ -39,6 +40,8 @@ pub struct LayerRange {
     pub outputs: usize,
     /// Inputs each output sums over, T · C_i: the number that scales an initialisation.
     pub fan_in: usize,
+    /// Outputs each input adds to, T · C_o.
+    pub fan_out: usize,
 }
 
 impl ConvNet {
@@ -53,51 +56,116 @@ impl ConvNet {
         activation: Activation,
         final_activation: Activation,
     ) -> Result<Self> {
+        Self::separable(&[stencil], channels, activation, final_activation)
+    }
+
+    /// A network of blocks, each one convolution per stencil in the given order without activation in between. Three taps
+    /// backwards, here and forwards along closed lines of four sites take five products instead of twelve.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when there is no stencil or their numbers of sites differ.
+    pub fn separable(
+        stencils: &[Stencil],
+        channels: &[usize],
+        activation: Activation,
+        final_activation: Activation,
+    ) -> Result<Self> {
         if channels.len() < 2 || channels.contains(&0) {
             candle_core::bail!("network with channels {channels:?}, expected at least two positive numbers");
         }
+        if stencils.is_empty() || stencils.iter().any(|s| s.volume() != stencils[0].volume()) {
+            let volumes: Vec<_> = stencils.iter().map(Stencil::volume).collect();
+            candle_core::bail!(
+                "network of stencils on {volumes:?} sites, expected at least one, all on the same"
+            );
+        }
         activation.validate()?;
         final_activation.validate()?;
-        let mut end = 0;
-        let mut layers = Vec::with_capacity(channels.len() - 1);
-        for c in channels.windows(2) {
-            let (inputs, outputs, fan_in) = (c[0], c[1], stencil.taps() * c[0]);
-            let weight = end..end + fan_in * outputs;
-            let bias = weight.end..weight.end + outputs;
-            end = bias.end;
-            layers.push(LayerRange { weight, bias, inputs, outputs, fan_in });
+        let (blocks, last) = (channels.len() - 1, stencils.len() - 1);
+        let mut layers = Vec::with_capacity(blocks * stencils.len());
+        for (block, c) in channels.windows(2).enumerate() {
+            for (direction, stencil) in stencils.iter().enumerate() {
+                let activation = match (direction == last, block + 1 == blocks) {
+                    (false, _) => Activation::Identity,
+                    (true, false) => activation,
+                    (true, true) => final_activation,
+                };
+                let inputs = if direction == 0 { c[0] } else { c[1] };
+                let (stencil, biased) = (stencil.clone(), direction == last);
+                layers.push(Layer { stencil, sites: None, inputs, outputs: c[1], biased, activation });
+            }
         }
-        Ok(Self { stencil, channels: channels.to_vec(), hidden: activation, last: final_activation, layers })
+        let mut end = 0;
+        let range = |layer: &Layer| {
+            let Layer { inputs, outputs, biased, .. } = *layer;
+            let (fan_in, fan_out) = (layer.stencil.taps() * inputs, layer.stencil.taps() * outputs);
+            let weight = end..end + fan_in * outputs;
+            let bias = weight.end..weight.end + if biased { outputs } else { 0 };
+            end = bias.end;
+            LayerRange { weight, bias, inputs, outputs, fan_in, fan_out }
+        };
+        let ranges = layers.iter().map(range).collect();
+        Ok(Self { layers: layers.into(), ranges })
+    }
+
+    /// The same network with its output at the given sites only, in their order; the last convolution is not done elsewhere.
+    ///
+    /// # Errors
+    /// When there is no site, or one is outside the lattice.
+    pub fn at(&self, sites: &[u32]) -> Result<Self> {
+        let mut layers = self.layers.to_vec();
+        if let Some(last) = layers.last_mut() {
+            last.sites = Some(last.stencil.at(sites)?);
+        }
+        Ok(Self { layers: layers.into(), ranges: self.ranges.clone() })
     }
 
     /// Length of theta.
     pub fn parameter_count(&self) -> usize {
-        self.layers.last().map_or(0, |l| l.bias.end)
+        self.ranges.last().map_or(0, |l| l.bias.end)
     }
 
-    /// Where each layer's parameters lie in theta: weights `[T, C_i, C_o]`, then biases `[C_o]`, layer after layer.
+    /// Where each convolution's parameters lie in theta: weights `[T, C_i, C_o]`, then biases `[C_o]` if it has any, one after
+    /// the other.
     pub fn layer_ranges(&self) -> &[LayerRange] {
-        &self.layers
+        &self.ranges
     }
 
-    /// The stencil all layers share.
-    pub fn stencil(&self) -> &Stencil {
-        &self.stencil
+    /// Sites of the input.
+    pub fn volume(&self) -> usize {
+        self.layers[0].stencil.volume()
     }
 
-    /// Channels before, between and after the layers.
-    pub fn channels(&self) -> &[usize] {
-        &self.channels
+    /// Channels of the input.
+    pub fn inputs(&self) -> usize {
+        self.layers[0].inputs
     }
 
-    /// Floating point operations of the convolutions of one forward pass, a multiply-add counted as two.
+    /// Sites and channels of the output.
+    pub fn output_shape(&self) -> [usize; 2] {
+        let last = self.last();
+        [last.sites(), last.outputs]
+    }
+
+    fn last(&self) -> &Layer {
+        &self.layers[self.layers.len() - 1]
+    }
+
+    /// Floating point operations of each convolution by its definition, at the sites where it is done; a multiply-add is two.
+    pub fn flops_of_layers(&self, batch: usize) -> Vec<f64> {
+        let flops = |(layer, range): (&Layer, &LayerRange)| {
+            2.0 * (range.fan_in * range.outputs) as f64 * (layer.sites() * batch) as f64
+        };
+        self.layers.iter().zip(&*self.ranges).map(flops).collect()
+    }
+
+    /// Their sum: what one forward pass costs, pointwise operations aside.
     pub fn flops_forward(&self, batch: usize) -> f64 {
-        let per_site: f64 = self.layers.iter().map(|l| 2.0 * (l.fan_in * l.outputs) as f64).sum();
-        per_site * (batch * self.stencil.volume()) as f64
+        self.flops_of_layers(batch).iter().sum()
     }
 
-    /// The network of x `[B, V, C_0]` with parameters theta `[n]`, giving `[B, V, C_L]`; f32 or f64, differentiable in both.
-    /// Results do not depend on the number of threads.
+    /// The network of x `[B, V, C_0]` with parameters theta `[n]`, giving `[B, V, C_L]` or `[B, sites, C_L]`; f32 or f64,
+    /// differentiable in both. Results do not depend on the number of threads.
     ///
     /// # Errors
     /// When a shape does not fit, or element types differ or are neither f32 nor f64.
@@ -109,33 +177,37 @@ impl ConvNet {
         x.contiguous()?.apply_op2(&theta.contiguous()?, Fused(self.clone()))
     }
 
-    /// [`Self::forward`] layer by layer from candle's own operations: the oracle of the tests and the path on a GPU.
+    /// [`Self::forward`] convolution by convolution from candle's own operations: the oracle of the tests and the path on a GPU.
     ///
     /// # Errors
     /// As [`Self::forward`], but any floating element type will do.
     pub fn forward_composed(&self, x: &Tensor, theta: &Tensor) -> Result<Tensor> {
         self.check(x, theta)?;
         let mut h = x.clone();
-        for (l, layer) in self.layers.iter().enumerate() {
-            let weight = theta.narrow(0, layer.weight.start, layer.weight.len())?;
-            let weight = weight.reshape((layer.fan_in, layer.outputs))?;
-            let bias = theta.narrow(0, layer.bias.start, layer.outputs)?;
-            let activation = if l + 1 == self.layers.len() { self.last } else { self.hidden };
-            h = activation.apply(&convolution_composed(&h, &weight, &bias, &self.stencil)?)?;
+        for (layer, range) in self.layers.iter().zip(&*self.ranges) {
+            let weight = theta.narrow(0, range.weight.start, range.weight.len())?;
+            let weight = weight.reshape((range.fan_in, range.outputs))?;
+            let bias = if layer.biased {
+                theta.narrow(0, range.bias.start, range.outputs)?
+            } else {
+                Tensor::zeros(range.outputs, x.dtype(), x.device())?
+            };
+            h = convolution_composed(&h, &weight, &bias, &layer.stencil)?;
+            if let Some(sites) = &layer.sites {
+                h = h.index_select(&Tensor::new(sites.sites(), x.device())?, 1)?;
+            }
+            h = layer.activation.apply(&h)?;
         }
         Ok(h)
     }
 
     fn check(&self, x: &Tensor, theta: &Tensor) -> Result<()> {
         let (_, volume, inputs) = x.dims3()?;
-        if volume != self.stencil.volume()
-            || inputs != self.channels[0]
-            || theta.dims() != [self.parameter_count()]
-        {
+        if volume != self.volume() || inputs != self.inputs() || theta.dims() != [self.parameter_count()] {
             candle_core::bail!(
-                "network {:?} on {} sites with {} parameters: x {:?}, theta {:?}",
-                self.channels,
-                self.stencil.volume(),
+                "network of {} channels on {} sites with {} parameters: x {:?}, theta {:?}",
+                self.inputs(),
+                self.volume(),
                 self.parameter_count(),
                 x.dims(),
                 theta.dims()
@@ -156,27 +228,21 @@ struct Fused(ConvNet);
 
 impl Fused {
     fn chain(&self) -> Chain<'_> {
-        let net = &self.0;
-        Chain {
-            stencil: &net.stencil,
-            channels: &net.channels,
-            hidden: net.hidden,
-            last: net.last,
-            level: Level::detect(),
-        }
+        Chain { layers: &self.0.layers, level: Level::detect() }
     }
 
     fn parameters<'a, T>(&self, theta: &'a [T]) -> Vec<Parameters<'a, T>> {
-        let ranges = self.0.layers.iter();
+        let ranges = self.0.ranges.iter();
         ranges
             .map(|l| Parameters { weight: &theta[l.weight.clone()], bias: &theta[l.bias.clone()] })
             .collect()
     }
 
     fn forward<T: Real>(&self, x: &[T], theta: &[T], shape: &Shape) -> Result<(CpuStorage, Shape)> {
-        let (batch, volume, _) = shape.dims3()?;
+        let (batch, _, _) = shape.dims3()?;
         let y = self.chain().forward(x, &self.parameters(theta), batch);
-        Ok((T::to_cpu_storage_owned(y), (batch, volume, self.0.channels[self.0.layers.len()]).into()))
+        let [sites, outputs] = self.0.output_shape();
+        Ok((T::to_cpu_storage_owned(y), (batch, sites, outputs).into()))
     }
 
     fn backward<T: Real>(

@@ -23,7 +23,33 @@ struct Inner {
     neighbours: Vec<u32>,
     forward: Vec<u32>,
     inverse: Vec<u32>,
+    lines: Option<Vec<Line>>,
     on_device: Mutex<Vec<Indices>>,
+}
+
+/// Four sites of which each is the next one's neighbour, the first that of the last.
+pub(crate) type Line = [u32; 4];
+
+/// The sites of a lattice in disjoint lines; numbers lie below `volume`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines<'a> {
+    lines: &'a [Line],
+    volume: usize,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn lines(&self) -> &'a [Line] {
+        self.lines
+    }
+
+    pub(crate) fn volume(&self) -> usize {
+        self.volume
+    }
+
+    /// At most `length` lines at a time.
+    pub(crate) fn chunks(self, length: usize) -> impl Iterator<Item = Self> {
+        self.lines.chunks(length).map(move |lines| Self { lines, ..self })
+    }
 }
 
 /// The two tables as tensors `[V · taps]`, site-major, on one device.
@@ -33,13 +59,35 @@ pub(crate) struct Indices {
     pub(crate) inverse: Tensor,
 }
 
-/// Row numbers `[taps][volume]`, each below `rows`: the invariant that lets kernels gather without checks.
+/// Row numbers `[taps][volume]` of `volume` output sites, each below `rows`: the invariant that lets kernels gather without
+/// checks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table<'a> {
     indices: &'a [u32],
     rows: usize,
     taps: usize,
     volume: usize,
+}
+
+/// 0, 1, 2, …
+static IDENTITY: [u32; Table::LONGEST_IDENTITY] = {
+    let mut numbers = [0; Table::LONGEST_IDENTITY];
+    let mut i = 0;
+    while i < numbers.len() {
+        numbers[i] = i as u32;
+        i += 1;
+    }
+    numbers
+};
+
+impl Table<'static> {
+    /// What [`Table::identity`] can do.
+    pub(crate) const LONGEST_IDENTITY: usize = 256;
+
+    /// One tap that reads row after row.
+    pub(crate) fn identity(rows: usize) -> Self {
+        Table { indices: &IDENTITY[..rows], rows, taps: 1, volume: rows }
+    }
 }
 
 impl<'a> Table<'a> {
@@ -106,8 +154,9 @@ impl Stencil {
         // All signs positive: the plain tables do.
         let signs = signs.filter(|s| s.iter().any(|&s| s < 0));
         let taps = neighbours.len() / volume;
+        let lines = if signs.is_none() { lines_of_four(volume, &neighbours) } else { None };
         let on_device = Mutex::new(Vec::new());
-        Ok(Self(Arc::new(Inner { volume, taps, signs, neighbours, forward, inverse, on_device })))
+        Ok(Self(Arc::new(Inner { volume, taps, signs, neighbours, forward, inverse, lines, on_device })))
     }
 
     /// Number of taps.
@@ -148,6 +197,26 @@ impl Stencil {
         self.table(&self.0.inverse)
     }
 
+    /// The sites in lines of four when the taps are backwards, here and forwards along them, without signs.
+    pub(crate) fn lines(&self) -> Option<Lines<'_>> {
+        self.0.lines.as_deref().map(|lines| Lines { lines, volume: self.0.volume })
+    }
+
+    /// The part of the gather table that the given output sites need.
+    ///
+    /// # Errors
+    /// When there is no site, or one is outside the lattice.
+    pub(crate) fn at(&self, sites: &[u32]) -> Result<Sites> {
+        let volume = self.0.volume;
+        if sites.is_empty() || sites.iter().any(|&s| s as usize >= volume) {
+            candle_core::bail!("output sites {sites:?} of {volume}, expected at least one, each below");
+        }
+        let indices =
+            self.0.forward.chunks_exact(volume).flat_map(|tap| sites.iter().map(|&s| tap[s as usize]));
+        let indices = indices.collect();
+        Ok(Sites(Arc::new(Selected { indices, sites: sites.to_vec(), rows: self.rows(), taps: self.taps() })))
+    }
+
     fn table<'a>(&'a self, indices: &'a [u32]) -> Table<'a> {
         Table { indices, rows: self.rows(), taps: self.0.taps, volume: self.0.volume }
     }
@@ -170,5 +239,92 @@ impl Stencil {
         let made = Indices { forward: site_major(&self.0.forward)?, inverse: site_major(&self.0.inverse)? };
         cache.push(made.clone());
         Ok(made)
+    }
+}
+
+/// Lines of four sites along tap 2, if tap 1 is the site itself and tap 0 the way back.
+fn lines_of_four(volume: usize, neighbours: &[u32]) -> Option<Vec<Line>> {
+    if neighbours.len() != 3 * volume {
+        return None;
+    }
+    let (behind, rest) = neighbours.split_at(volume);
+    let (here, ahead) = rest.split_at(volume);
+    let mut seen = vec![false; volume];
+    let mut lines = Vec::with_capacity(volume / 4);
+    for first in 0..volume as u32 {
+        if seen[first as usize] {
+            continue;
+        }
+        let mut line = [first; 4];
+        for i in 1..4 {
+            line[i] = ahead[line[i - 1] as usize];
+        }
+        for (i, &site) in line.iter().enumerate() {
+            let closes = here[site as usize] == site
+                && behind[site as usize] == line[(i + 3) % 4]
+                && ahead[site as usize] == line[(i + 1) % 4];
+            if !closes || std::mem::replace(&mut seen[site as usize], true) {
+                return None;
+            }
+        }
+        lines.push(line);
+    }
+    Some(lines)
+}
+
+/// A [`Stencil`] seen from some of its output sites only.
+#[derive(Debug, Clone)]
+pub(crate) struct Sites(Arc<Selected>);
+
+#[derive(Debug)]
+struct Selected {
+    /// `[taps][sites]`, each below `rows`.
+    indices: Vec<u32>,
+    sites: Vec<u32>,
+    rows: usize,
+    taps: usize,
+}
+
+impl Sites {
+    pub(crate) fn sites(&self) -> &[u32] {
+        &self.0.sites
+    }
+
+    /// The rows each site reads.
+    pub(crate) fn forward(&self) -> Table<'_> {
+        let Selected { indices, sites, rows, taps } = &*self.0;
+        Table { indices, rows: *rows, taps: *taps, volume: sites.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stencil;
+
+    fn ring(length: u32, rings: u32, taps: [u32; 3]) -> Stencil {
+        let volume = length * rings;
+        let read = |t: u32, s: u32| s / length * length + (s + t) % length;
+        let neighbours = taps.iter().flat_map(|&t| (0..volume).map(move |s| read(t, s))).collect();
+        Stencil::new(volume as usize, neighbours, None).unwrap()
+    }
+
+    #[test]
+    fn lines_of_four_are_found_where_they_are() {
+        let found = ring(4, 3, [3, 0, 1]);
+        let lines: Vec<_> = found.lines().unwrap().lines().to_vec();
+        assert_eq!(lines, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]);
+        let turned = ring(4, 1, [1, 0, 3]);
+        assert_eq!(turned.lines().unwrap().lines(), [[0, 3, 2, 1]]);
+        for (length, rings, taps) in
+            [(2, 6, [1, 0, 1]), (6, 2, [5, 0, 1]), (8, 1, [7, 0, 1]), (4, 1, [0, 0, 0])]
+        {
+            assert!(ring(length, rings, taps).lines().is_none(), "{length} {taps:?}");
+        }
+        for taps in [[3, 1, 0], [0, 3, 1], [3, 0, 3], [3, 0, 0]] {
+            assert!(ring(4, 2, taps).lines().is_none(), "{taps:?}");
+        }
+        let signs = (0..12).map(|i| if i == 3 { -1 } else { 1 }).collect();
+        let signed = Stencil::new(4, vec![3, 0, 1, 2, 0, 1, 2, 3, 1, 2, 3, 0], Some(signs)).unwrap();
+        assert!(signed.lines().is_none());
     }
 }

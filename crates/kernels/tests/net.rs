@@ -12,7 +12,7 @@ const LEAKY: Activation = Activation::LeakyRelu(0.01);
 
 fn arguments(net: &ConvNet, batch: usize, dtype: DType, seed: u64) -> (Tensor, Tensor) {
     let mut rng = stream(seed);
-    let x = uniform(&[batch, net.stencil().volume(), net.channels()[0]], dtype, &mut rng);
+    let x = uniform(&[batch, net.volume(), net.inputs()], dtype, &mut rng);
     let theta = uniform(&[net.parameter_count()], dtype, &mut rng).affine(0.3, 0.0).unwrap();
     (x, theta)
 }

@@ -2,38 +2,27 @@
 //!
 //! The backward pass recomputes the hidden activations of a sample from its input, uses them at once, and forgets them, so
 //! memory does not grow with depth times batch. Buffers in between are `[rows][channels padded to registers]`, with −x behind x
-//! when the stencil has signs.
+//! when the stencil that reads them has signs.
 //!
 //! The batch is cut into tasks by its size alone. Each sums its own weight gradient and the sums are added in order: results do
 //! not depend on the number of threads.
 
-use super::pack::Packed;
+use super::layer::{Layer, Packs, Parameters, Rows, RowsMut, initialised, uninitialised};
 use super::scratch::{take, whole_lines, with_scratch};
-use super::simd::{Level, dispatch};
-use super::tile::Convolve;
+use super::simd::Level;
+use super::sums::Sums;
 use crate::activation::{Activation, Real};
-use crate::stencil::Stencil;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// At most this many tasks, each with its own gradient sum.
 const TASKS: usize = 64;
 
-/// Convolutions from `channels[l]` to `channels[l + 1]`, each followed by an activation.
+/// Convolutions one after the other on one set of sites; only the last may be restricted to some of them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chain<'a> {
-    pub(crate) stencil: &'a Stencil,
-    pub(crate) channels: &'a [usize],
-    pub(crate) hidden: Activation,
-    pub(crate) last: Activation,
+    pub(crate) layers: &'a [Layer],
     pub(crate) level: Level,
-}
-
-/// Weights `[taps · inputs][outputs]` and biases `[outputs]` of one layer.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parameters<'a, T> {
-    pub(crate) weight: &'a [T],
-    pub(crate) bias: &'a [T],
 }
 
 /// What a backward pass starts from: input, output and the gradient with respect to the output.
@@ -51,20 +40,18 @@ pub(crate) struct Gradients<T> {
     pub(crate) parameters: Option<Vec<T>>,
 }
 
-/// Rows to convolve or to correlate with.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a, T> {
-    pub(super) data: &'a [T],
-    pub(super) stride: usize,
-}
-
 impl Chain<'_> {
-    pub(super) fn layers(&self) -> usize {
-        self.channels.len() - 1
+    fn last(&self) -> &Layer {
+        &self.layers[self.layers.len() - 1]
     }
 
-    fn sizes(&self) -> (usize, usize, usize) {
-        (self.stencil.volume(), self.channels[0], self.channels[self.layers()])
+    fn volume(&self) -> usize {
+        self.layers[0].stencil.volume()
+    }
+
+    /// Elements of one sample's input and output.
+    fn sizes(&self) -> (usize, usize) {
+        (self.volume() * self.layers[0].inputs, self.last().sites() * self.last().outputs)
     }
 
     /// Samples a task: a function of the problem only, never of the number of threads. Few samples make many gradient sums to
@@ -72,61 +59,49 @@ impl Chain<'_> {
     fn samples_per_task(&self, batch: usize) -> usize {
         const SITES: usize = 1024;
         const FEWEST: usize = 16;
-        let together = SITES.div_ceil(self.stencil.volume()).min(batch.div_ceil(FEWEST));
+        let together = SITES.div_ceil(self.volume()).min(batch.div_ceil(FEWEST));
         batch.div_ceil(TASKS).max(together).max(1)
     }
 
-    fn pack<T: Real>(&self, parameters: &[Parameters<'_, T>]) -> Vec<Packed<T>> {
-        let taps = self.stencil.taps();
-        self.channels
-            .windows(2)
-            .zip(parameters)
-            .map(|(c, p)| {
-                let weight = |t, i, o| p.weight[(t * c[0] + i) * c[1] + o];
-                Packed::new(self.level, [taps, c[0], c[1]], weight, Some(p.bias))
-            })
-            .collect()
+    fn pack<T: Real>(&self, parameters: &[Parameters<'_, T>]) -> Vec<Packs<T>> {
+        self.layers.iter().zip(parameters).map(|(layer, p)| layer.pack(self.level, p)).collect()
     }
 
-    /// The convolutions of the input gradients: channels exchanged, no bias.
-    fn pack_backward<T: Real>(&self, parameters: &[Parameters<'_, T>]) -> Vec<Packed<T>> {
-        let taps = self.stencil.taps();
-        self.channels
-            .windows(2)
-            .zip(parameters)
-            .map(|(c, p)| {
-                let weight = |t, o, i| p.weight[(t * c[0] + i) * c[1] + o];
-                Packed::new(self.level, [taps, c[1], c[0]], weight, None)
-            })
-            .collect()
-    }
-
-    /// Output `[batch, V, C]` for inputs `[batch, V, C₀]`.
+    /// Output `[batch, sites, C]` for inputs `[batch, V, C₀]`.
     pub(crate) fn forward<T: Real>(&self, x: &[T], parameters: &[Parameters<'_, T>], batch: usize) -> Vec<T> {
-        let (volume, inputs, outputs) = self.sizes();
-        assert_eq!(x.len(), batch * volume * inputs);
-        let packed = self.pack(parameters);
-        let staged = self.stages_input::<T>(packed[0].reads());
-        let buffers = self.buffer_len::<T>(staged, false);
-        let len = batch * volume * outputs;
+        let (inputs, outputs) = self.sizes();
+        assert_eq!(x.len(), batch * inputs);
+        let packs = self.pack(parameters);
+        let staged = self.staged::<T>(self.layers[0].reads(self.level, &packs[0]));
+        let (hidden, space) = (self.widest_hidden::<T>(), self.space::<T>());
+        let last = self.layers.len() - 1;
+        let len = batch * outputs;
         let mut y = Vec::with_capacity(len);
         let per_task = self.samples_per_task(batch);
-        y.spare_capacity_mut()[..len].par_chunks_mut(per_task * volume * outputs).enumerate().for_each(
-            |(task, y)| {
-                with_scratch(buffers, |mut scratch| {
-                    let (stage, mut hidden) = self.carve(staged, &mut scratch);
-                    for (i, y) in y.chunks_exact_mut(volume * outputs).enumerate() {
-                        let x = &x[(task * per_task + i) * volume * inputs..][..volume * inputs];
-                        let x = self.stage_input(x, stage);
-                        self.hidden_layers(&packed, x, &mut hidden);
-                        let input = self.input_of(self.layers() - 1, x, &hidden);
-                        self.convolve(&packed[self.layers() - 1], false, input, y, outputs);
-                        // SAFETY: the convolution has just written every element.
-                        self.last.apply_in_place(self.level, unsafe { initialised(y) });
+        let run_task = |task: usize, y: &mut [MaybeUninit<T>], mut scratch: &mut [T]| {
+            let stage = take(&mut scratch, staged);
+            let (one, other) = (take(&mut scratch, hidden), take(&mut scratch, hidden));
+            let space = scratch;
+            for (i, y) in y.chunks_exact_mut(outputs).enumerate() {
+                let x = self.stage_input(&x[(task * per_task + i) * inputs..][..inputs], stage);
+                for (l, packs) in packs.iter().enumerate() {
+                    let (read, write) = if l % 2 == 0 { (&*other, &mut *one) } else { (&*one, &mut *other) };
+                    let input = if l == 0 { x } else { self.hidden_rows(l, read) };
+                    if l < last {
+                        self.hidden_layer(l, packs, input, write, space);
+                    } else {
+                        let out = RowsMut { data: &mut *y, stride: self.last().outputs };
+                        self.last().forward(self.level, packs, input, out, space);
                     }
-                });
-            },
-        );
+                }
+                // SAFETY: the convolution has just written every element.
+                self.last().activation.apply_in_place(self.level, unsafe { initialised(y) });
+            }
+        };
+        y.spare_capacity_mut()[..len]
+            .par_chunks_mut(per_task * outputs)
+            .enumerate()
+            .for_each(|(task, y)| with_scratch(staged + 2 * hidden + space, |s| run_task(task, y, s)));
         // SAFETY: the tasks cover all `len` elements and write each.
         unsafe { y.set_len(len) };
         y
@@ -141,67 +116,85 @@ impl Chain<'_> {
         want_x: bool,
         want_parameters: bool,
     ) -> Gradients<T> {
-        let (volume, inputs, outputs) = self.sizes();
-        assert_eq!(values.x.len(), batch * volume * inputs);
-        assert_eq!((values.y.len(), values.grad.len()), (batch * volume * outputs, batch * volume * outputs));
-        let packed = self.pack(parameters);
-        let reversed = self.pack_backward(parameters);
-        let sums = self.sum_layouts::<T>();
+        let (inputs, outputs) = self.sizes();
+        assert_eq!(values.x.len(), batch * inputs);
+        assert_eq!((values.y.len(), values.grad.len()), (batch * outputs, batch * outputs));
+        let packs = self.pack(parameters);
+        let reversed: Vec<_> =
+            self.layers.iter().zip(parameters).map(|(layer, p)| layer.pack_backward(self.level, p)).collect();
+        let layouts = self.sum_layouts::<T>();
         let sum_len =
-            if want_parameters { whole_lines::<T>(sums.last().map_or(0, |s| s.bias.end)) } else { 0 };
-        let input_needs_padding = want_parameters && sums[0].transposed;
-        let reads = packed[0].reads().max(if input_needs_padding { self.level.pad::<T>(inputs) } else { 0 });
-        let staged = self.stages_input::<T>(reads);
-        let buffers = self.buffer_len::<T>(staged, true);
+            if want_parameters { whole_lines::<T>(layouts.last().map_or(0, |s| s.bias.end)) } else { 0 };
+        let first = &self.layers[0];
+        let pads_inputs = want_parameters && layouts[0].pads_inputs();
+        let padded = if pads_inputs { self.level.pad::<T>(first.inputs) } else { 0 };
+        let staged = self.staged::<T>(first.reads(self.level, &packs[0]).max(padded));
+        let kept: Vec<usize> = (1..self.layers.len()).map(|l| self.hidden_len::<T>(l)).collect();
+        let widest = self.widest_gradient::<T>();
+        let buffers = staged + kept.iter().sum::<usize>() + 2 * widest + self.space::<T>();
 
-        let grad_staged = self.last != Activation::Identity
-            || self.stencil.is_signed()
-            || self.level.pad::<T>(outputs) != outputs;
+        let last = self.layers.len() - 1;
+        let stages_gradient = self.last().activation != Activation::Identity
+            || self.last().doubles_gradient()
+            || self.level.pad::<T>(self.last().outputs) != self.last().outputs;
         let per_task = self.samples_per_task(batch);
         let tasks = batch.div_ceil(per_task);
-        let dx_len = if want_x { batch * volume * inputs } else { 0 };
+        let dx_len = if want_x { batch * inputs } else { 0 };
         let mut dx: Vec<T> = Vec::with_capacity(dx_len);
-        let run_task = |task: usize, sum: &mut [T], dx: &mut [MaybeUninit<T>]| {
-            with_scratch(buffers, |mut scratch| {
-                let (stage, mut hidden) = self.carve(staged, &mut scratch);
-                let (mut d, mut next) = self.carve_gradients(&mut scratch);
-                sum.fill(T::default());
-                for sample in task * per_task..batch.min((task + 1) * per_task) {
-                    let x = self.stage_input(&values.x[sample * volume * inputs..][..volume * inputs], stage);
-                    self.hidden_layers(&packed, x, &mut hidden);
-                    let out = sample * volume * outputs..(sample + 1) * volume * outputs;
-                    let (grad, y) = (&values.grad[out.clone()], &values.y[out]);
-                    if grad_staged {
-                        self.stage_gradient(grad, y, d, next);
-                    }
-                    for l in (0..self.layers()).rev() {
-                        let input = self.input_of(l, x, &hidden);
-                        let grad = if l + 1 == self.layers() && !grad_staged {
-                            Rows { data: grad, stride: outputs }
-                        } else {
-                            self.padded_rows(self.channels[l + 1], d)
-                        };
-                        if want_parameters {
-                            self.accumulate(&sums[l], input, grad, sum);
+        let run_task = |task: usize, sum: &mut [T], dx: &mut [MaybeUninit<T>], mut scratch: &mut [T]| {
+            let stage = take(&mut scratch, staged);
+            let mut hidden: Vec<&mut [T]> = kept.iter().map(|&len| take(&mut scratch, len)).collect();
+            let (mut d, mut next) = (take(&mut scratch, widest), take(&mut scratch, widest));
+            let space = scratch;
+            sum.fill(T::default());
+            for sample in task * per_task..batch.min((task + 1) * per_task) {
+                let x = self.stage_input(&values.x[sample * inputs..][..inputs], stage);
+                for (l, packs) in packs[..last].iter().enumerate() {
+                    let (before, rest) = hidden.split_at_mut(l);
+                    let input = before.last().map_or(x, |before| self.hidden_rows(l, before));
+                    self.hidden_layer(l, packs, input, rest[0], space);
+                }
+                let out = sample * outputs..(sample + 1) * outputs;
+                let (grad, y) = (&values.grad[out.clone()], &values.y[out]);
+                if stages_gradient {
+                    self.stage_gradient(grad, y, d, next);
+                }
+                for l in (0..=last).rev() {
+                    let layer = &self.layers[l];
+                    let input = if l == 0 { x } else { self.hidden_rows(l, hidden[l - 1]) };
+                    let grad = if l == last && !stages_gradient {
+                        Rows { data: grad, stride: layer.outputs }
+                    } else {
+                        let stride = self.level.pad::<T>(layer.outputs);
+                        Rows { data: &d[..layer.gradient_rows() * stride], stride }
+                    };
+                    let sums = want_parameters.then(|| Sums { layout: &layouts[l], all: &mut *sum });
+                    if l > 0 {
+                        let stride = self.level.pad::<T>(layer.inputs);
+                        let n = self.volume() * stride;
+                        let out = RowsMut { data: uninitialised(&mut next[..n]), stride };
+                        layer.backward(self.level, &reversed[l], [input, grad], sums, Some(out), space);
+                        let before = &self.layers[l - 1];
+                        before.activation.backward_in_place(self.level, &mut next[..n], &input.data[..n]);
+                        if before.doubles_gradient() {
+                            append_negative(next, n);
                         }
-                        if l > 0 {
-                            let stride = self.level.pad::<T>(self.channels[l]);
-                            let n = volume * stride;
-                            self.convolve(&reversed[l], true, grad, uninitialised(&mut next[..n]), stride);
-                            self.hidden.backward_in_place(self.level, &mut next[..n], &input.data[..n]);
-                            self.double(next, n);
-                            std::mem::swap(&mut d, &mut next);
-                        } else if want_x {
-                            let dx =
-                                &mut dx[(sample - task * per_task) * volume * inputs..][..volume * inputs];
-                            self.convolve(&reversed[0], true, grad, dx, inputs);
-                        }
+                        std::mem::swap(&mut d, &mut next);
+                    } else {
+                        let dx = want_x.then(|| {
+                            let dx = &mut dx[(sample - task * per_task) * inputs..][..inputs];
+                            RowsMut { data: dx, stride: layer.inputs }
+                        });
+                        layer.backward(self.level, &reversed[0], [input, grad], sums, dx, space);
                     }
                 }
-            });
+            }
+        };
+        let run_task = |task: usize, sum: &mut [T], dx: &mut [MaybeUninit<T>]| {
+            with_scratch(buffers, |scratch| run_task(task, sum, dx, scratch));
         };
         let parameters = with_scratch(tasks * sum_len, |all: &mut [T]| {
-            let dx_chunk = per_task * volume * inputs;
+            let dx_chunk = per_task * inputs;
             let dx = &mut dx.spare_capacity_mut()[..dx_len];
             match (want_x, want_parameters) {
                 (true, true) => all
@@ -218,111 +211,90 @@ impl Chain<'_> {
                     .for_each(|(task, sum)| run_task(task, sum, &mut [])),
                 (false, false) => {}
             }
-            want_parameters.then(|| self.collect(&sums, all, sum_len))
+            want_parameters.then(|| self.collect(&layouts, all, sum_len))
         });
         // SAFETY: with `want_x` the tasks cover all samples and write each input gradient; otherwise the length is zero.
         unsafe { dx.set_len(dx_len) };
         Gradients { x: want_x.then_some(dx), parameters }
     }
 
-    /// Whether samples must be copied before use: to be doubled, or to be padded up to `reads`.
-    fn stages_input<T: Real>(&self, reads: usize) -> bool {
-        self.stencil.is_signed() || reads > self.channels[0]
+    /// Length of the buffer samples are copied to before use, to be doubled or to be padded up to `reads`; zero if they need not.
+    fn staged<T: Real>(&self, reads: usize) -> usize {
+        let Layer { stencil, inputs, .. } = &self.layers[0];
+        let needed = stencil.is_signed() || reads > *inputs;
+        if needed { whole_lines::<T>(stencil.rows() * self.level.pad::<T>(*inputs)) } else { 0 }
     }
 
-    fn buffer_len<T: Real>(&self, staged: bool, backward: bool) -> usize {
-        let rows = self.stencil.rows();
-        let len = |c: usize| whole_lines::<T>(rows * self.level.pad::<T>(c));
-        let hidden: usize = self.channels[1..self.layers()].iter().map(|&c| len(c)).sum();
-        let gradients = if backward { 2 * self.widest::<T>() } else { 0 };
-        hidden + gradients + if staged { len(self.channels[0]) } else { 0 }
+    /// Length of the buffer that layer l, not the first, reads.
+    fn hidden_len<T: Real>(&self, l: usize) -> usize {
+        let layer = &self.layers[l];
+        whole_lines::<T>(layer.stencil.rows() * self.level.pad::<T>(layer.inputs))
     }
 
-    fn widest<T: Real>(&self) -> usize {
-        let widest = self.channels[1..].iter().copied().max().unwrap_or(0);
-        whole_lines::<T>(self.stencil.rows() * self.level.pad::<T>(widest))
+    fn widest_hidden<T: Real>(&self) -> usize {
+        (1..self.layers.len()).map(|l| self.hidden_len::<T>(l)).max().unwrap_or(0)
     }
 
-    /// The staging buffer (empty when not needed) and one buffer a hidden layer.
-    fn carve<'s, T: Real>(&self, staged: bool, scratch: &mut &'s mut [T]) -> (&'s mut [T], Vec<&'s mut [T]>) {
-        let rows = self.stencil.rows();
-        let stage = take(scratch, if staged { rows * self.level.pad::<T>(self.channels[0]) } else { 0 });
-        let hidden =
-            self.channels[1..self.layers()].iter().map(|&c| take(scratch, rows * self.level.pad::<T>(c)));
-        (stage, hidden.collect())
+    fn widest_gradient<T: Real>(&self) -> usize {
+        let len =
+            |layer: &Layer| whole_lines::<T>(layer.gradient_rows() * self.level.pad::<T>(layer.outputs));
+        self.layers.iter().map(len).max().unwrap_or(0)
     }
 
-    fn carve_gradients<'s, T: Real>(&self, scratch: &mut &'s mut [T]) -> (&'s mut [T], &'s mut [T]) {
-        let widest = self.widest::<T>();
-        (take(scratch, widest), take(scratch, widest))
+    fn space<T: Real>(&self) -> usize {
+        self.layers.iter().map(|layer| layer.space::<T>(self.level)).max().unwrap_or(0)
     }
 
-    fn padded_rows<'s, T: Real>(&self, channels: usize, buffer: &'s [T]) -> Rows<'s, T> {
-        let stride = self.level.pad::<T>(channels);
-        Rows { data: &buffer[..self.stencil.rows() * stride], stride }
-    }
-
-    fn input_of<'s, T: Real>(&self, layer: usize, x: Rows<'s, T>, hidden: &'s [&mut [T]]) -> Rows<'s, T> {
-        if layer == 0 { x } else { self.padded_rows(self.channels[layer], hidden[layer - 1]) }
+    fn hidden_rows<'s, T: Real>(&self, l: usize, buffer: &'s [T]) -> Rows<'s, T> {
+        let layer = &self.layers[l];
+        let stride = self.level.pad::<T>(layer.inputs);
+        Rows { data: &buffer[..layer.stencil.rows() * stride], stride }
     }
 
     /// The sample itself, or its padded and doubled copy in `stage` when there is one.
     fn stage_input<'s, T: Real>(&self, x: &'s [T], stage: &'s mut [T]) -> Rows<'s, T> {
-        let channels = self.channels[0];
+        let Layer { stencil, inputs, .. } = &self.layers[0];
         if stage.is_empty() {
-            return Rows { data: x, stride: channels };
+            return Rows { data: x, stride: *inputs };
         }
-        let stride = pad_rows(self.level, channels, x, stage);
-        self.double(stage, self.stencil.volume() * stride);
+        let stride = pad_rows(self.level, *inputs, x, stage);
+        if stencil.is_signed() {
+            append_negative(stage, stencil.volume() * stride);
+        }
         Rows { data: stage, stride }
     }
 
     /// The gradient before the last activation, padded and doubled, in `d`; `y` is padded into `space`.
     fn stage_gradient<T: Real>(&self, grad: &[T], y: &[T], d: &mut [T], space: &mut [T]) {
-        let channels = self.channels[self.layers()];
-        let n = self.stencil.volume() * pad_rows(self.level, channels, grad, d);
-        if self.last != Activation::Identity {
-            pad_rows(self.level, channels, y, space);
-            self.last.backward_in_place(self.level, &mut d[..n], &space[..n]);
+        let layer = self.last();
+        let n = layer.sites() * pad_rows(self.level, layer.outputs, grad, d);
+        if layer.activation != Activation::Identity {
+            pad_rows(self.level, layer.outputs, y, space);
+            layer.activation.backward_in_place(self.level, &mut d[..n], &space[..n]);
         }
-        self.double(d, n);
-    }
-
-    /// Puts −x behind the `n` elements of x when the stencil has signs.
-    fn double<T: Real>(&self, buffer: &mut [T], n: usize) {
-        if self.stencil.is_signed() {
-            let (x, negative) = buffer.split_at_mut(n);
-            for (negative, x) in negative[..n].iter_mut().zip(x) {
-                *negative = -*x;
-            }
+        if layer.doubles_gradient() {
+            append_negative(d, n);
         }
     }
 
-    fn hidden_layers<T: Real>(&self, packed: &[Packed<T>], x: Rows<'_, T>, hidden: &mut [&mut [T]]) {
-        for (l, packed) in packed[..hidden.len()].iter().enumerate() {
-            let (before, rest) = hidden.split_at_mut(l);
-            let stride = self.level.pad::<T>(self.channels[l + 1]);
-            let n = self.stencil.volume() * stride;
-            let input = self.input_of(l, x, before);
-            self.convolve(packed, false, input, uninitialised(&mut rest[0][..n]), stride);
-            self.hidden.apply_in_place(self.level, &mut rest[0][..n]);
-            self.double(rest[0], n);
-        }
-    }
-
-    fn convolve<T: Real>(
+    /// Layer l, not the last, into the buffer that layer l + 1 reads.
+    fn hidden_layer<T: Real>(
         &self,
-        packed: &Packed<T>,
-        inverse: bool,
+        l: usize,
+        packs: &Packs<T>,
         input: Rows<'_, T>,
-        out: &mut [MaybeUninit<T>],
-        out_stride: usize,
+        out: &mut [T],
+        space: &mut [T],
     ) {
-        let table = if inverse { self.stencil.inverse() } else { self.stencil.forward() };
-        dispatch(
-            self.level,
-            Convolve { packed, table, x: input.data, x_stride: input.stride, out, out_stride },
-        );
+        let layer = &self.layers[l];
+        let stride = self.level.pad::<T>(layer.outputs);
+        let n = self.volume() * stride;
+        let rows = RowsMut { data: uninitialised(&mut out[..n]), stride };
+        layer.forward(self.level, packs, input, rows, space);
+        layer.activation.apply_in_place(self.level, &mut out[..n]);
+        if self.layers[l + 1].stencil.is_signed() {
+            append_negative(out, n);
+        }
     }
 }
 
@@ -336,43 +308,58 @@ fn pad_rows<T: Real>(level: Level, channels: usize, from: &[T], to: &mut [T]) ->
     stride
 }
 
-/// The view kernels write through; they only ever write initialised elements into it.
-fn uninitialised<T: Real>(x: &mut [T]) -> &mut [MaybeUninit<T>] {
-    // SAFETY: same layout, and the only callee, `Convolve`, writes whole elements.
-    unsafe { &mut *(std::ptr::from_mut(x) as *mut [MaybeUninit<T>]) }
-}
-
-/// # Safety
-/// Every element of `x` has been written.
-unsafe fn initialised<T: Real>(x: &mut [MaybeUninit<T>]) -> &mut [T] {
-    // SAFETY: same layout, initialised by the caller's promise.
-    unsafe { &mut *(std::ptr::from_mut(x) as *mut [T]) }
+/// Puts −x behind the `n` elements of x.
+fn append_negative<T: Real>(buffer: &mut [T], n: usize) {
+    let (x, negative) = buffer.split_at_mut(n);
+    for (negative, x) in negative[..n].iter_mut().zip(x) {
+        *negative = -*x;
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Chain, Parameters, Values};
+    use super::{Chain, Values};
     use crate::activation::{Activation, Real};
+    use crate::conv::layer::{Layer, Parameters};
     use crate::conv::simd::Level;
     use crate::stencil::Stencil;
 
+    /// Three taps on two rings, with signs or without.
+    fn rings(length: u32, signed: bool) -> Stencil {
+        let volume = 2 * length;
+        let read = |d: u32, s: u32| s / length * length + (s + d) % length;
+        let neighbours = [length - 1, 0, 1].into_iter().flat_map(|d| (0..volume).map(move |s| read(d, s)));
+        let signs = signed.then(|| (0..3 * volume).map(|i| if i % 5 == 0 { -1 } else { 1 }).collect());
+        Stencil::new(volume as usize, neighbours.collect(), signs).unwrap()
+    }
+
     /// Every result of one network, in numbers that are exact in binary so that no order of summation rounds.
-    fn results<T: Real>(level: Level, channels: &[usize]) -> Vec<T> {
-        let volume = 7;
-        let neighbours =
-            [0, 1, 6].iter().flat_map(|d| (0..volume as u32).map(move |s| (s + d) % 7)).collect();
-        let signs = (0..3 * volume).map(|i| if i % 5 == 0 { -1 } else { 1 }).collect();
-        let stencil = Stencil::new(volume, neighbours, Some(signs)).unwrap();
+    fn results<T: Real>(
+        level: Level,
+        stencil: &Stencil,
+        channels: &[usize],
+        sites: Option<&[u32]>,
+    ) -> Vec<T> {
         let number = |i: usize| T::from_f64(((i * 7 + 3) % 5) as f64 - 2.0);
+        let last = channels.len() - 2;
+        let layers: Vec<_> = (0..=last)
+            .map(|l| Layer {
+                stencil: stencil.clone(),
+                sites: sites.filter(|_| l == last).map(|s| stencil.at(s).unwrap()),
+                inputs: channels[l],
+                outputs: channels[l + 1],
+                biased: true,
+                activation: if l == last { Activation::Identity } else { Activation::LeakyRelu(0.5) },
+            })
+            .collect();
         let weights: Vec<Vec<T>> =
             channels.windows(2).map(|c| (0..3 * c[0] * c[1]).map(|i| number(i * i + 1)).collect()).collect();
         let biases: Vec<Vec<T>> = channels[1..].iter().map(|&c| (0..c).map(number).collect()).collect();
         let parameters: Vec<_> =
             weights.iter().zip(&biases).map(|(weight, bias)| Parameters { weight, bias }).collect();
         let batch = 3;
-        let x: Vec<T> = (0..batch * volume * channels[0]).map(number).collect();
-        let hidden = Activation::LeakyRelu(0.5);
-        let chain = Chain { stencil: &stencil, channels, hidden, last: Activation::Identity, level };
+        let x: Vec<T> = (0..batch * stencil.volume() * channels[0]).map(number).collect();
+        let chain = Chain { layers: &layers, level };
         let y = chain.forward(&x, &parameters, batch);
         let grad: Vec<T> = (0..y.len()).map(|i| number(3 * i)).collect();
         let values = Values { x: &x, y: &y, grad: &grad };
@@ -382,13 +369,21 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_network() {
-        for channels in [&[1, 16, 2][..], &[3, 33, 1], &[20, 5], &[2, 70, 9, 1]] {
-            let all: Vec<_> =
-                Level::available().iter().map(|&level| results::<f64>(level, channels)).collect();
-            assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f64");
-            let all: Vec<_> =
-                Level::available().iter().map(|&level| results::<f32>(level, channels)).collect();
-            assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f32");
+        for channels in [&[1, 16, 2][..], &[3, 33, 1], &[20, 5], &[2, 49, 9, 1]] {
+            for stencil in [rings(7, true), rings(5, false), rings(4, false), rings(4, true)] {
+                for sites in [None, Some(&[3, 1, 6][..])] {
+                    let all: Vec<_> = Level::available()
+                        .iter()
+                        .map(|&level| results::<f64>(level, &stencil, channels, sites))
+                        .collect();
+                    assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f64");
+                    let all: Vec<_> = Level::available()
+                        .iter()
+                        .map(|&level| results::<f32>(level, &stencil, channels, sites))
+                        .collect();
+                    assert!(all.iter().all(|r| *r == all[0]), "{channels:?} in f32");
+                }
+            }
         }
     }
 }

@@ -30,7 +30,22 @@ pub(crate) trait Vector: Copy {
     /// self − b
     unsafe fn sub(self, b: Self) -> Self;
     unsafe fn sum(self) -> Self::Item;
+
+    /// Stores the first `n` elements; `p` need be valid for these only.
+    #[inline(always)]
+    unsafe fn store_first(self, n: usize, p: *mut Self::Item) {
+        let mut whole = [Self::Item::default(); WIDEST];
+        debug_assert!(n <= Self::LANES && Self::LANES <= WIDEST);
+        // SAFETY: the array holds a register of any kind, and the caller vouches for n elements.
+        unsafe {
+            self.store(whole.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(whole.as_ptr(), p, n);
+        }
+    }
 }
+
+/// Elements of the longest register.
+const WIDEST: usize = 16;
 
 /// f32 and f64.
 pub(crate) trait Element: WithDType + Default + AddAssign + Neg<Output = Self> {

@@ -10,7 +10,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "register tiles are indexed as in their formula")]
 
-use super::pack::{Kind, Packed};
+use super::pack::Packed;
 use super::simd::{Element, Task, Vector};
 use crate::stencil::Table;
 use std::mem::MaybeUninit;
@@ -45,9 +45,6 @@ struct Job<T> {
     width: usize,
 }
 
-/// Widest panel: four registers of sixteen.
-const WIDEST: usize = 64;
-
 impl<T: Element> Task<T> for Convolve<'_, T> {
     type Output = ();
 
@@ -65,38 +62,37 @@ impl<T: Element> Task<T> for Convolve<'_, T> {
             indices: table.indices().as_ptr(),
             taps: packed.taps,
             volume,
-            inputs: packed.reads(),
+            inputs: packed.inputs,
             weights: packed.weights.as_slice().as_ptr(),
-            tap_stride: outputs * packed.reads(),
+            tap_stride: packed.dots * packed.inputs.next_multiple_of(X::LANES),
             bias: packed.bias.as_slice().as_ptr(),
             out: out.as_mut_ptr().cast(),
             out_stride,
             width: 0,
         };
-        match &packed.kind {
-            Kind::Panels(panels) => {
-                let (mut first, mut weights) = (0, job.weights);
-                for &vectors in panels {
-                    let width = (vectors * X::LANES).min(out_stride - first);
-                    let (bias, out) = (job.bias.wrapping_add(first), job.out.wrapping_add(first));
-                    // SAFETY: table indices stay below `rows`, the lengths were checked above, weights and bias are packed for
-                    // this register length, and `out + s·out_stride + width` stays within row s.
-                    unsafe { panel::<X>(vectors, Job { weights, bias, out, width, ..job }) };
-                    first += vectors * X::LANES;
-                    weights = weights.wrapping_add(packed.taps * packed.inputs * vectors * X::LANES);
-                }
+        // Outputs in panels end where the dots begin; only without dots do panels write the padding, too.
+        let end = if packed.dots == 0 { out_stride } else { outputs - packed.dots };
+        let (mut first, mut weights) = (0, job.weights);
+        for &vectors in &packed.panels {
+            let width = (vectors * X::LANES).min(end - first);
+            let (bias, out) = (job.bias.wrapping_add(first), job.out.wrapping_add(first));
+            // SAFETY: table indices stay below `rows`, the lengths were checked above, weights and bias are packed for
+            // this register length, and `out + s·out_stride + width` stays within row s.
+            unsafe { panel::<X>(vectors, Job { weights, bias, out, width, ..job }) };
+            first += vectors * X::LANES;
+            weights = weights.wrapping_add(packed.taps * packed.inputs * vectors * X::LANES);
+        }
+        if packed.dots > 0 {
+            let job = Job { inputs: packed.reads(), ..job };
+            for o in (0..packed.dots).step_by(2) {
+                let weights = weights.wrapping_add(o * job.inputs);
+                let (bias, out) = (job.bias.wrapping_add(end + o), job.out.wrapping_add(end + o));
+                // SAFETY: as above; a pair is taken only when both outputs exist.
+                unsafe { dots::<X>(packed.dots - o, Job { weights, bias, out, ..job }) };
             }
-            Kind::Dot => {
-                for o in (0..outputs).step_by(2) {
-                    let weights = job.weights.wrapping_add(o * job.inputs);
-                    let (bias, out) = (job.bias.wrapping_add(o), job.out.wrapping_add(o));
-                    // SAFETY: as above; a pair is taken only when both outputs exist.
-                    unsafe { dots::<X>(outputs - o, Job { weights, bias, out, ..job }) };
-                }
-                if out_stride > outputs {
-                    for row in out.chunks_exact_mut(out_stride) {
-                        row[outputs..].fill(MaybeUninit::new(T::default()));
-                    }
+            if out_stride > outputs {
+                for row in out.chunks_exact_mut(out_stride) {
+                    row[outputs..].fill(MaybeUninit::new(T::default()));
                 }
             }
         }
@@ -172,16 +168,13 @@ unsafe fn panel_tile<X: Vector, const NV: usize, const SITES: usize>(job: &Job<X
         }
         for (i, row) in acc.iter().enumerate() {
             let out = job.out.wrapping_add((first + i) * job.out_stride);
-            if job.width == width {
-                for (j, y) in row.iter().enumerate() {
-                    y.store(out.wrapping_add(j * X::LANES));
+            for (j, y) in row.iter().enumerate() {
+                let (first, out) = (j * X::LANES, out.wrapping_add(j * X::LANES));
+                if first + X::LANES <= job.width {
+                    y.store(out);
+                } else if first < job.width {
+                    y.store_first(job.width - first, out);
                 }
-            } else {
-                let mut whole = [X::Item::default(); WIDEST];
-                for (j, y) in row.iter().enumerate() {
-                    y.store(whole.as_mut_ptr().wrapping_add(j * X::LANES));
-                }
-                std::ptr::copy_nonoverlapping(whole.as_ptr(), out, job.width);
             }
         }
     }

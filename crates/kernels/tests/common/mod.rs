@@ -31,6 +31,23 @@ pub(crate) fn square(rows: usize, columns: usize, antiperiodic: bool) -> Stencil
     Stencil::new(rows * columns, neighbours, antiperiodic.then_some(signs)).unwrap()
 }
 
+/// Kernel of an odd extent along one direction of a periodic lattice, the last direction the fastest.
+pub(crate) fn along(dims: &[usize], direction: usize, kernel: usize) -> Stencil {
+    let volume: usize = dims.iter().product();
+    let (length, stride) = (dims[direction], dims[direction + 1..].iter().product::<usize>());
+    let read = |tap: usize, s: usize| {
+        let x = s / stride % length;
+        s - x * stride + (x + tap + length - kernel / 2) % length * stride
+    };
+    let neighbours = (0..kernel).flat_map(|tap| (0..volume).map(move |s| read(tap, s) as u32));
+    Stencil::new(volume, neighbours.collect(), None).unwrap()
+}
+
+/// One kernel a direction.
+pub(crate) fn directions(dims: &[usize], kernel: usize) -> Vec<Stencil> {
+    (0..dims.len()).map(|direction| along(dims, direction, kernel)).collect()
+}
+
 /// Taps that are random permutations of the sites with random signs.
 pub(crate) fn shuffled(taps: usize, volume: usize, signed: bool, rng: &mut Stream) -> Stencil {
     let mut neighbours = Vec::new();
