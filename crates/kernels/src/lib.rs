@@ -38,7 +38,7 @@ pub use lu::{Determinant, Inverse, Lu, Matrix, ScaledMatrix, with_matrix};
 pub use net::{ConvNet, LayerRange};
 pub use site_density::SiteDensity;
 pub use softplus::{softplus, softplus_composed};
-pub use spectral::{Spectrum, haar_log_density};
+pub use spectral::{LinkLoops, Spectrum, haar_log_density, multiply_links};
 pub use spline::Spline;
 pub use stencil::Stencil;
 pub use superalgebra::{Grade, graded_products, graded_products_composed, odd_logarithm, tilted};

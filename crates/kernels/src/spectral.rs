@@ -8,6 +8,8 @@ mod alcove;
 mod block;
 mod class;
 mod eigen;
+mod loops;
 mod spectrum;
 
+pub use loops::{LinkLoops, multiply_links};
 pub use spectrum::{Spectrum, haar_log_density};

@@ -1,6 +1,7 @@
-//! Complex 3 × 3 matrices side by side: entry by entry, one matrix a lane.
+//! Complex 3 × 3 matrices side by side: number by number, one matrix a lane.
 
 use crate::conv::simd::Vector;
+use crate::unitary::{Instructions, Matrix};
 
 /// Matrices of a block.
 pub(super) const LANES: usize = 8;
@@ -11,7 +12,7 @@ pub(super) type Lane = [f64; LANES];
 /// Numbers of a matrix in a tensor `[…, 3, 3, 2]`.
 pub(super) const NUMBERS: usize = 18;
 
-/// A complex number.
+/// A complex number of one lane.
 #[derive(Clone, Copy)]
 pub(super) struct Complex {
     pub(super) re: f64,
@@ -56,128 +57,150 @@ pub(super) fn fused<X: Vector>(a: f64, b: f64, c: f64) -> f64 {
     if X::LANES > 2 { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// One matrix of a block.
-pub(super) type Matrix = [[Complex; 3]; 3];
-
-/// [`LANES`] matrices, entry by entry.
+/// [`LANES`] matrices: `[row][column][re, im][lane]`.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Block {
-    pub(super) re: [[Lane; 3]; 3],
-    pub(super) im: [[Lane; 3]; 3],
-}
+pub(super) struct Block([[[Lane; 2]; 3]; 3]);
 
 impl Block {
+    pub(super) fn zero() -> Self {
+        Self([[[[0.0; LANES]; 2]; 3]; 3])
+    }
+
     pub(super) fn identity() -> Self {
-        let mut one = Self { re: [[[0.0; LANES]; 3]; 3], im: [[[0.0; LANES]; 3]; 3] };
-        (0..3).for_each(|i| one.re[i][i] = [1.0; LANES]);
+        let mut one = Self::zero();
+        (0..3).for_each(|i| one.0[i][i][0] = [1.0; LANES]);
         one
+    }
+
+    fn flat(&self) -> &[f64] {
+        self.0.as_flattened().as_flattened().as_flattened()
+    }
+
+    fn flat_mut(&mut self) -> &mut [f64] {
+        self.0.as_flattened_mut().as_flattened_mut().as_flattened_mut()
     }
 
     /// The matrices of a slice; missing ones are 1.
     pub(super) fn pack(matrices: &[f64]) -> Self {
         let mut block = Self::identity();
-        for (l, m) in matrices.chunks_exact(NUMBERS).enumerate() {
-            for i in 0..3 {
-                for j in 0..3 {
-                    block.re[i][j][l] = m[2 * (3 * i + j)];
-                    block.im[i][j][l] = m[2 * (3 * i + j) + 1];
-                }
-            }
-        }
+        matrices.chunks_exact(NUMBERS).enumerate().for_each(|(l, m)| block.load(l, m));
         block
     }
 
     /// Writes as many matrices as the slice holds.
     pub(super) fn unpack(&self, matrices: &mut [f64]) {
-        for (l, m) in matrices.chunks_exact_mut(NUMBERS).enumerate() {
-            for i in 0..3 {
-                for j in 0..3 {
-                    m[2 * (3 * i + j)] = self.re[i][j][l];
-                    m[2 * (3 * i + j) + 1] = self.im[i][j][l];
-                }
-            }
-        }
+        matrices.chunks_exact_mut(NUMBERS).enumerate().for_each(|(l, m)| self.store(l, m));
+    }
+
+    /// The matrices of a slice with the given numbers; missing ones are 1.
+    pub(super) fn gather(matrices: &[f64], at: &[u32]) -> Self {
+        let mut block = Self::identity();
+        at.iter().enumerate().for_each(|(l, i)| block.load(l, &matrices[*i as usize * NUMBERS..]));
+        block
+    }
+
+    /// The inverse of [`Block::gather`].
+    pub(super) fn scatter(&self, matrices: &mut [f64], at: &[u32]) {
+        at.iter().enumerate().for_each(|(l, i)| self.store(l, &mut matrices[*i as usize * NUMBERS..]));
+    }
+
+    /// Lane `l` becomes the matrix a slice begins with.
+    pub(super) fn load(&mut self, l: usize, matrix: &[f64]) {
+        let lanes = self.flat_mut()[l..].iter_mut().step_by(LANES);
+        lanes.zip(&matrix[..NUMBERS]).for_each(|(lane, number)| *lane = *number);
+    }
+
+    /// The beginning of a slice becomes the matrix of lane `l`.
+    pub(super) fn store(&self, l: usize, matrix: &mut [f64]) {
+        let lanes = self.flat()[l..].iter().step_by(LANES);
+        lanes.zip(&mut matrix[..NUMBERS]).for_each(|(lane, number)| *number = *lane);
     }
 
     #[inline(always)]
     pub(super) fn at(&self, i: usize, j: usize, l: usize) -> Complex {
-        Complex::new(self.re[i][j][l], self.im[i][j][l])
+        Complex::new(self.0[i][j][0][l], self.0[i][j][1][l])
     }
 
     #[inline(always)]
     pub(super) fn set(&mut self, i: usize, j: usize, l: usize, z: Complex) {
-        self.re[i][j][l] = z.re;
-        self.im[i][j][l] = z.im;
+        self.0[i][j][0][l] = z.re;
+        self.0[i][j][1][l] = z.im;
     }
 
+    /// Real and imaginary parts of an entry.
     #[inline(always)]
-    pub(super) fn matrix(&self, l: usize) -> Matrix {
-        std::array::from_fn(|i| std::array::from_fn(|j| self.at(i, j, l)))
+    pub(super) fn entry(&self, i: usize, j: usize) -> &[Lane; 2] {
+        &self.0[i][j]
+    }
+
+    /// Real and imaginary parts of an entry.
+    #[inline(always)]
+    pub(super) fn entry_mut(&mut self, i: usize, j: usize) -> &mut [Lane; 2] {
+        &mut self.0[i][j]
+    }
+
+    /// f(a, b), matrix by matrix.
+    #[inline(always)]
+    pub(super) fn map<X: Vector<Item = f64>>(
+        isa: Instructions<X>,
+        [a, b]: [&Self; 2],
+        f: impl Fn(Matrix<X, 3>, Matrix<X, 3>) -> Matrix<X, 3>,
+    ) -> Self {
+        let mut out = Self::zero();
+        for first in (0..LANES).step_by(X::LANES) {
+            let load = |block: &Self| Matrix::load(isa, &block.flat()[first..], LANES);
+            f(load(a), load(b)).store(&mut out.flat_mut()[first..], LANES);
+        }
+        out
+    }
+
+    /// tr(self · b†): real and imaginary parts.
+    #[inline(always)]
+    pub(super) fn inner<X: Vector<Item = f64>>(&self, isa: Instructions<X>, b: &Self) -> [Lane; 2] {
+        let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
+        for first in (0..LANES).step_by(X::LANES) {
+            let load = |block: &Self| Matrix::<X, 3>::load(isa, &block.flat()[first..], LANES);
+            let (a, b) = (load(self), load(b));
+            a.inner(isa, &b).store(&mut re[first..]);
+            // Im z = Re(−iz).
+            a.over_i(isa).inner(isa, &b).store(&mut im[first..]);
+        }
+        [re, im]
+    }
+
+    /// self ← self + b
+    pub(super) fn add(&mut self, b: &Self) {
+        self.flat_mut().iter_mut().zip(b.flat()).for_each(|(sum, b)| *sum += b);
     }
 
     /// X† A X, matrix by matrix.
     #[inline(always)]
-    pub(super) fn in_frame<X: Vector>(&self, frame: &Self) -> Self {
-        let mut out = Self::identity();
-        for l in 0..LANES {
-            let x = frame.matrix(l);
-            for j in 0..3 {
-                // A X e_j, then its components along X.
-                let column: [Complex; 3] = std::array::from_fn(|i| {
-                    let z = self.at(i, 0, l).times::<X>(x[0][j]);
-                    let z = self.at(i, 1, l).times_add::<X>(x[1][j], z);
-                    self.at(i, 2, l).times_add::<X>(x[2][j], z)
-                });
-                let [x0, x1, x2] = x;
-                for (i, ((x0, x1), x2)) in x0.iter().zip(x1).zip(x2).enumerate() {
-                    let z = x0.conj().times::<X>(column[0]);
-                    let z = x1.conj().times_add::<X>(column[1], z);
-                    out.set(i, j, l, x2.conj().times_add::<X>(column[2], z));
-                }
-            }
-        }
-        out
-    }
-
-    /// X diag(d) X†, matrix by matrix.
-    #[inline(always)]
-    pub(super) fn of_diagonal<X: Vector>(frame: &Self, re: &[Lane; 3], im: &[Lane; 3]) -> Self {
-        let mut out = Self::identity();
-        for l in 0..LANES {
-            let x = frame.matrix(l);
-            for j in 0..3 {
-                let column: [Complex; 3] =
-                    std::array::from_fn(|k| Complex::new(re[k][l], im[k][l]).times::<X>(x[j][k].conj()));
-                for (i, x) in x.iter().enumerate() {
-                    let z = x[0].times::<X>(column[0]);
-                    let z = x[1].times_add::<X>(column[1], z);
-                    out.set(i, j, l, x[2].times_add::<X>(column[2], z));
-                }
-            }
-        }
-        out
+    pub(super) fn in_frame<X: Vector<Item = f64>>(&self, isa: Instructions<X>, frame: &Self) -> Self {
+        Self::map(isa, [self, frame], |a, x| x.adjoint_times(isa, &a.times(isa, &x)))
     }
 
     /// X A X†, matrix by matrix.
     #[inline(always)]
-    pub(super) fn out_of_frame<X: Vector>(&self, frame: &Self) -> Self {
-        let mut out = Self::identity();
-        for l in 0..LANES {
-            let x = frame.matrix(l);
-            for j in 0..3 {
-                let column: [Complex; 3] = std::array::from_fn(|i| {
-                    let z = self.at(i, 0, l).times::<X>(x[j][0].conj());
-                    let z = self.at(i, 1, l).times_add::<X>(x[j][1].conj(), z);
-                    self.at(i, 2, l).times_add::<X>(x[j][2].conj(), z)
-                });
-                for (i, x) in x.iter().enumerate() {
-                    let z = x[0].times::<X>(column[0]);
-                    let z = x[1].times_add::<X>(column[1], z);
-                    out.set(i, j, l, x[2].times_add::<X>(column[2], z));
+    pub(super) fn out_of_frame<X: Vector<Item = f64>>(&self, isa: Instructions<X>, frame: &Self) -> Self {
+        Self::map(isa, [self, frame], |a, x| x.times(isa, &a.times_adjoint(isa, &x)))
+    }
+
+    /// X diag(d) X†, matrix by matrix, for d given as (re, im).
+    #[inline(always)]
+    pub(super) fn of_diagonal<X: Vector<Item = f64>>(
+        isa: Instructions<X>,
+        frame: &Self,
+        diagonal: &[[Lane; 2]; 3],
+    ) -> Self {
+        let mut turned = *frame;
+        for (k, [re, im]) in diagonal.iter().enumerate() {
+            for i in 0..3 {
+                for (l, (re, im)) in re.iter().zip(im).enumerate() {
+                    turned.set(i, k, l, frame.at(i, k, l).times::<X>(Complex::new(*re, *im)));
                 }
             }
         }
-        out
+        Self::map(isa, [&turned, frame], |a, x| a.times_adjoint(isa, &x))
     }
 }

@@ -1,7 +1,7 @@
 //! Frames and conjugacy classes of a block of SU(3) matrices: what every operation on spectra starts from.
 
 use super::alcove;
-use super::block::{Block, Complex, LANES, Lane, NUMBERS};
+use super::block::{Block, LANES, Lane, NUMBERS};
 use super::eigen::eigen;
 use crate::conv::simd::{Task, Vector};
 use std::f64::consts::TAU;
@@ -11,21 +11,15 @@ use std::f64::consts::TAU;
 pub(super) struct Class {
     /// X.
     pub(super) frame: Block,
-    /// λ.
-    pub(super) re: [Lane; 3],
-    pub(super) im: [Lane; 3],
+    /// λ, real and imaginary parts.
+    pub(super) values: [[Lane; 2]; 3],
     /// θ_2 − θ_1 and θ_3 − θ_2.
     pub(super) gaps: [Lane; 2],
 }
 
 impl Class {
     pub(super) fn identity() -> Self {
-        Self {
-            frame: Block::identity(),
-            re: [[1.0; LANES]; 3],
-            im: [[0.0; LANES]; 3],
-            gaps: [[0.0; LANES]; 2],
-        }
+        Self { frame: Block::identity(), values: [[[1.0; LANES], [0.0; LANES]]; 3], gaps: [[0.0; LANES]; 2] }
     }
 
     #[inline(always)]
@@ -35,15 +29,14 @@ impl Class {
 
     /// i x_k λ_k, the derivative of λ when the angles grow at the rates x.
     #[inline(always)]
-    pub(super) fn turning(&self, rates: &[Lane; 3]) -> ([Lane; 3], [Lane; 3]) {
-        let (mut re, mut im) = ([[0.0; LANES]; 3], [[0.0; LANES]; 3]);
-        for k in 0..3 {
-            for l in 0..LANES {
-                re[k][l] = -rates[k][l] * self.im[k][l];
-                im[k][l] = rates[k][l] * self.re[k][l];
+    pub(super) fn turning(&self, rates: &[Lane; 3]) -> [[Lane; 2]; 3] {
+        let mut out = self.values;
+        for ([re, im], rates) in out.iter_mut().zip(rates) {
+            for ((re, im), rate) in re.iter_mut().zip(im).zip(rates) {
+                (*re, *im) = (-rate * *im, rate * *re);
             }
         }
-        (re, im)
+        out
     }
 }
 
@@ -63,7 +56,7 @@ impl Task<f64> for Classify<'_> {
         for (index, (matrices, class)) in blocks {
             let result = eigen::<X>(&Block::pack(matrices));
             for (l, matrix) in matrices.chunks_exact(NUMBERS).enumerate() {
-                let angle: [f64; 3] = std::array::from_fn(|i| result.im[i][l].atan2(result.re[i][l]));
+                let angle: [f64; 3] = result.values.map(|[re, im]| im[l].atan2(re[l]));
                 let turns = angle.iter().sum::<f64>() / TAU;
                 let special = result.is_unitary(l) && (turns - turns.round()).abs() < 1e-6;
                 // NaN is not an error here: a chain rejects it, and training stops by itself.
@@ -73,11 +66,8 @@ impl Task<f64> for Classify<'_> {
                 let (order, gaps) = alcove::order(angle);
                 (class.gaps[0][l], class.gaps[1][l]) = (gaps[0], gaps[1]);
                 for (k, &from) in order.iter().enumerate() {
-                    (class.re[k][l], class.im[k][l]) = (result.re[from][l], result.im[from][l]);
-                    for i in 0..3 {
-                        let Complex { re, im } = result.vectors.at(i, from, l);
-                        class.frame.set(i, k, l, Complex::new(re, im));
-                    }
+                    (0..2).for_each(|part| class.values[k][part][l] = result.values[from][part][l]);
+                    (0..3).for_each(|i| class.frame.set(i, k, l, result.vectors.at(i, from, l)));
                 }
             }
         }

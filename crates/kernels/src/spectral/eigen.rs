@@ -27,8 +27,7 @@ const SWEEPS: usize = 40;
 pub(super) struct Eigen {
     /// Columns are eigenvectors.
     pub(super) vectors: Block,
-    pub(super) re: [Lane; 3],
-    pub(super) im: [Lane; 3],
+    pub(super) values: [[Lane; 2]; 3],
     /// What is left beside the diagonal, Σ_{i≠j} |(X†WX)_ij|².
     pub(super) rest: Lane,
 }
@@ -36,9 +35,8 @@ pub(super) struct Eigen {
 impl Eigen {
     /// Whether a matrix came out as X diag(λ) X† with |λ| = 1 to 10⁻⁶; false for NaN.
     pub(super) fn is_unitary(&self, l: usize) -> bool {
-        let on_circle =
-            |i: usize| (self.re[i][l] * self.re[i][l] + self.im[i][l] * self.im[i][l] - 1.0).abs() < 1e-6;
-        self.rest[l] < ACCEPTED && (0..3).all(on_circle)
+        let on_circle = |[re, im]: &[Lane; 2]| (re[l] * re[l] + im[l] * im[l] - 1.0).abs() < 1e-6;
+        self.rest[l] < ACCEPTED && self.values.iter().all(on_circle)
     }
 }
 
@@ -63,20 +61,16 @@ pub(super) fn eigen<X: Vector>(matrices: &Block) -> Eigen {
             break;
         }
     }
-    Eigen {
-        vectors,
-        re: [w.re[0][0], w.re[1][1], w.re[2][2]],
-        im: [w.im[0][0], w.im[1][1], w.im[2][2]],
-        rest,
-    }
+    Eigen { vectors, values: std::array::from_fn(|i| *w.entry(i, i)), rest }
 }
 
 #[inline(always)]
 fn off_diagonal(w: &Block) -> Lane {
     let mut sum = [0.0; LANES];
     for (i, j) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
-        for (l, sum) in sum.iter_mut().enumerate() {
-            *sum += w.re[i][j][l] * w.re[i][j][l] + w.im[i][j][l] * w.im[i][j][l];
+        let [re, im] = w.entry(i, j);
+        for (sum, (re, im)) in sum.iter_mut().zip(re.iter().zip(im)) {
+            *sum += re * re + im * im;
         }
     }
     sum

@@ -15,6 +15,7 @@ use super::class::{Class, Classify};
 use crate::conv::simd::{Level, Task, Vector, dispatch};
 use crate::conv::with_slices;
 use crate::host::{contiguous_slice, with_slice};
+use crate::unitary::Instructions;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Result, Shape, Tensor,
 };
@@ -153,14 +154,15 @@ impl Task<f64> for PositionGradient<'_> {
 
     #[inline(always)]
     unsafe fn run<X: Vector<Item = f64>>(self) -> Block {
+        // SAFETY: the instructions exist, by the caller's promise.
+        let isa = unsafe { Instructions::<X>::assume() };
         let mut rates = [[0.0; LANES]; 3];
         let [to_w, to_r] = self.grad;
         for (l, grad) in to_w.into_iter().zip(to_r).enumerate() {
             let t = alcove::position_gradient(self.class.gap(l), grad.into());
             (0..3).for_each(|k| rates[k][l] = t[k]);
         }
-        let (re, im) = self.class.turning(&rates);
-        Block::of_diagonal::<X>(&self.class.frame, &re, &im)
+        Block::of_diagonal(isa, &self.class.frame, &self.class.turning(&rates))
     }
 }
 
@@ -215,12 +217,15 @@ impl Task<f64> for MultiplierForward<'_> {
 
     #[inline(always)]
     unsafe fn run<X: Vector<Item = f64>>(self) -> Block {
-        let (mut re, mut im) = ([[0.0; LANES]; 3], [[0.0; LANES]; 3]);
-        for l in 0..LANES {
-            let (_, m) = turn(self.class.gap(l), [self.position[0][l], self.position[1][l]]);
-            (0..3).for_each(|k| (re[k][l], im[k][l]) = (m[k].re, m[k].im));
+        // SAFETY: the instructions exist, by the caller's promise.
+        let isa = unsafe { Instructions::<X>::assume() };
+        let mut diagonal = [[[0.0; LANES]; 2]; 3];
+        let [w, r] = self.position;
+        for (l, position) in w.into_iter().zip(r).enumerate() {
+            let (_, m) = turn(self.class.gap(l), position.into());
+            (0..3).for_each(|k| (diagonal[k][0][l], diagonal[k][1][l]) = (m[k].re, m[k].im));
         }
-        Block::of_diagonal::<X>(&self.class.frame, &re, &im)
+        Block::of_diagonal(isa, &self.class.frame, &diagonal)
     }
 }
 
@@ -236,9 +241,11 @@ impl Task<f64> for MultiplierBackward<'_> {
 
     #[inline(always)]
     unsafe fn run<X: Vector<Item = f64>>(self) -> (Block, [Lane; 2]) {
+        // SAFETY: the instructions exist, by the caller's promise.
+        let isa = unsafe { Instructions::<X>::assume() };
         let Self { class, position, grad } = self;
         // Γ = X†GX, which becomes the gradient in D.
-        let mut inner = grad.in_frame::<X>(&class.frame);
+        let mut inner = grad.in_frame(isa, &class.frame);
         let (mut rates, mut to_position) = ([[0.0; LANES]; 3], [[0.0; LANES]; 2]);
         for l in 0..LANES {
             let (gaps, at) = (class.gap(l), [position[0][l], position[1][l]]);
@@ -257,11 +264,10 @@ impl Task<f64> for MultiplierBackward<'_> {
             (0..3).for_each(|k| rates[k][l] = mean - t[k]);
             [to_position[0][l], to_position[1][l]] = alcove::angles_gradient(at, t);
         }
-        let (re, im) = class.turning(&rates);
-        for k in 0..3 {
-            (inner.re[k][k], inner.im[k][k]) = (re[k], im[k]);
+        for (k, d) in class.turning(&rates).into_iter().enumerate() {
+            *inner.entry_mut(k, k) = d;
         }
-        (inner.out_of_frame::<X>(&class.frame), to_position)
+        (inner.out_of_frame(isa, &class.frame), to_position)
     }
 }
 
