@@ -14,6 +14,14 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// Time scales need an action that is a sum.
+    #[error(
+        "{substeps} faster time scales asked for, expected an action of as many terms more; got one in one piece"
+    )]
+    OneTimeScale {
+        /// Scales that were left when the action could not be split any more.
+        substeps: usize,
+    },
     /// A chain is at a configuration that it could never enter or never leave.
     #[error("chain {chain} is at a configuration with log weight {log_weight}: expected a finite number")]
     Start {

@@ -4,6 +4,8 @@
 //! p ~ N(0, 1) per tangent component,  auxiliary fields from their heat bath,
 //! (x, p) → (x', p') by a reversible integrator,  accept with min(1, e^{−ΔH}),  H = ½ p² + S(x)
 //! ```
+//!
+//! The next state is put back on its manifold, which rounding errors leave slowly: a change of the order of those errors.
 
 use crate::kernel::select;
 use crate::{Error, Integrator, MarkovKernel, Result, StepInfo, metropolis};
@@ -20,6 +22,7 @@ pub struct Hmc<T, X> {
     integrator: Integrator,
     trajectory_length: f64,
     steps: usize,
+    substeps: Vec<usize>,
     field: PhantomData<X>,
 }
 
@@ -39,7 +42,20 @@ impl<X: Manifold, T: Refresh<X>> Hmc<T, X> {
         if steps == 0 {
             return Err(Error::Parameter { name: "steps", value: 0.0, expected: "at least 1" });
         }
-        Ok(Self { target, integrator, trajectory_length, steps, field: PhantomData })
+        Ok(Self { target, integrator, trajectory_length, steps, substeps: Vec::new(), field: PhantomData })
+    }
+
+    /// Several time scales, for an action that is a sum: each move of x with the slow term is made of `substeps[0]` steps with the
+    /// fast one (the first of a [`latflow_action::Sum`]), which is split again if there are more.
+    ///
+    /// # Errors
+    /// When one of them is zero.
+    pub fn with_substeps(mut self, substeps: &[usize]) -> Result<Self> {
+        if substeps.contains(&0) {
+            return Err(Error::Parameter { name: "substeps", value: 0.0, expected: "at least 1" });
+        }
+        self.substeps = substeps.to_vec();
+        Ok(self)
     }
 
     /// The Metropolis-adjusted Langevin algorithm with step ε, which is one leapfrog step with new momenta each time:
@@ -64,7 +80,7 @@ impl<X: Manifold, T: Refresh<X>> Hmc<T, X> {
         self.steps = steps.max(1);
     }
 
-    /// Force evaluations a trajectory.
+    /// Force evaluations a trajectory, of the slowest term if there are several time scales.
     pub fn forces(&self) -> usize {
         self.integrator.forces(self.steps)
     }
@@ -80,7 +96,7 @@ impl<X: Manifold, T: Refresh<X>> Hmc<T, X> {
         momenta: &Tensor,
     ) -> Result<(X, Tensor, Vec<f64>)> {
         let epsilon = self.trajectory_length / self.steps as f64;
-        let end = self.integrator.integrate(action, x, momenta, epsilon, self.steps)?;
+        let end = self.integrator.integrate(action, x, momenta, (epsilon, self.steps), &self.substeps)?;
         let kinetic = |p: &Tensor| -> Result<Tensor> { Ok((sum_per_configuration(&p.sqr()?)? * 0.5)?) };
         let change = ((end.action_end - end.action_start)? + (kinetic(&end.momenta)? - kinetic(momenta)?)?)?;
         Ok((end.x, end.momenta, change.to_vec1::<f64>()?))
@@ -100,7 +116,7 @@ impl<X: Manifold, T: Refresh<X>> MarkovKernel for Hmc<T, X> {
         let momenta = normal_tensor(rng, 1.0, &x.tangent_shape(), DType::F64, x.device())?;
         let (proposed, _, change) = self.trajectory(&action, &x, &momenta)?;
         let info = metropolis(change.iter().map(|h| -h).collect(), rng);
-        Ok((select(&info, &proposed, &x)?, info))
+        Ok((select(&info, &proposed, &x)?.restored()?, info))
     }
 
     fn position<'a>(&self, state: &'a X) -> &'a X {

@@ -1,4 +1,4 @@
-//! Symplectic, reversible integrators of Hamilton's equations H = ½ p² + S(x).
+//! Symplectic, reversible integrators of Hamilton's equations H = ½ p² + S(x), on one time scale or several.
 //!
 //! ```text
 //! leapfrog:  (P_{ε/2} X_ε P_{ε/2})ⁿ
@@ -7,13 +7,16 @@
 //!
 //! P_h: p ← p + h F(x), X_h: x ← exp(h p) x. Both are second order; the second has about a tenth of the error constant at
 //! twice the forces a step (Omelyan, Mryglod and Folk 2003, second-order minimum norm).
+//!
+//! For S = S_fast + S_slow, P is made with F_slow, and every X_h is itself a trajectory of length h with S_fast in m steps
+//! (Sexton and Weingarten 1992): costly forces that change little are evaluated seldom. S_fast may be split again.
 
-use crate::Result;
+use crate::{Error, Result};
 use candle_core::Tensor;
-use latflow_action::{Action, action_and_force};
+use latflow_action::Action;
 use latflow_lattice::Manifold;
 
-/// Which splitting to use.
+/// Which splitting to use, on every time scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrator {
     /// One force a step.
@@ -46,43 +49,103 @@ impl Integrator {
         }
     }
 
-    /// Integrates `steps` steps of size ε.
+    /// Integrates `steps` steps of size ε; with `substeps` m_1, m_2, … every move of x is made of m_1 steps with the fast term of
+    /// the action alone, and so on. With none the action is taken in one piece.
     ///
     /// # Errors
-    /// When the action fails.
+    /// When the action fails, or is not a sum of one more term than there are `substeps`.
     pub fn integrate<X: Manifold>(
         self,
         action: &impl Action<X>,
         x: &X,
         momenta: &Tensor,
-        epsilon: f64,
-        steps: usize,
+        (epsilon, steps): (f64, usize),
+        substeps: &[usize],
     ) -> Result<Trajectory<X>> {
-        let (action_start, mut force) = action_and_force(action, x)?;
-        let mut action_end = action_start.clone();
-        let mut x = x.detach();
-        let mut p = momenta.clone();
-        // The last kick of a step and the first of the next are one kick of twice the size.
-        let outer = match self {
-            Self::Leapfrog => 0.5,
-            Self::Omelyan => OMELYAN,
+        let x = x.detach();
+        let mut scale = Scale::new(self, action, steps, substeps, &x)?;
+        let action_start = scale.action()?;
+        let mut state = (x, momenta.clone());
+        scale.advance(&mut state, epsilon * steps as f64)?;
+        let (x, momenta) = state;
+        Ok(Trajectory { x: x.detach(), momenta: momenta.detach(), action_start, action_end: scale.action()? })
+    }
+}
+
+/// One term of the action with its time scale, and the terms on faster ones.
+struct Scale<'a, X> {
+    integrator: Integrator,
+    term: &'a dyn Action<X>,
+    steps: usize,
+    /// S and F of the term where x is now.
+    value: Tensor,
+    force: Tensor,
+    faster: Option<Box<Scale<'a, X>>>,
+}
+
+impl<'a, X: Manifold> Scale<'a, X> {
+    fn new(
+        integrator: Integrator,
+        action: &'a dyn Action<X>,
+        steps: usize,
+        substeps: &[usize],
+        x: &X,
+    ) -> Result<Self> {
+        let (term, faster) = match (substeps, action.split()) {
+            ([], _) => (action, None),
+            ([m, rest @ ..], Some((fast, slow))) => {
+                (slow, Some(Box::new(Self::new(integrator, fast, *m, rest, x)?)))
+            }
+            (_, None) => return Err(Error::OneTimeScale { substeps: substeps.len() }),
         };
-        let kick = |p: &Tensor, force: &Tensor, h: f64| -> Result<Tensor> { Ok((p + (force * h)?)?) };
-        p = kick(&p, &force, outer * epsilon)?;
-        for step in 0..steps {
-            let last = if step + 1 == steps { outer } else { 2.0 * outer };
-            match self {
-                Self::Leapfrog => x = x.exp(&(&p * epsilon)?)?,
-                Self::Omelyan => {
-                    x = x.exp(&(&p * (0.5 * epsilon))?)?;
-                    (_, force) = action_and_force(action, &x)?;
-                    p = kick(&p, &force, (1.0 - 2.0 * OMELYAN) * epsilon)?;
-                    x = x.exp(&(&p * (0.5 * epsilon))?)?;
+        let (value, force) = term.action_and_force(x)?;
+        Ok(Self { integrator, term, steps, value, force, faster })
+    }
+
+    /// S of this term and all faster ones where x is now.
+    fn action(&self) -> Result<Tensor> {
+        match &self.faster {
+            None => Ok(self.value.clone()),
+            Some(faster) => Ok((&self.value + faster.action()?)?),
+        }
+    }
+
+    /// Moves (x, p) by the time h in this scale's number of steps.
+    fn advance(&mut self, state: &mut (X, Tensor), h: f64) -> Result<()> {
+        let epsilon = h / self.steps as f64;
+        // The last kick of a step and the first of the next are one kick of twice the size.
+        let outer = match self.integrator {
+            Integrator::Leapfrog => 0.5,
+            Integrator::Omelyan => OMELYAN,
+        };
+        self.kick(state, outer * epsilon)?;
+        for step in 0..self.steps {
+            let last = if step + 1 == self.steps { outer } else { 2.0 * outer };
+            match self.integrator {
+                Integrator::Leapfrog => self.drift(state, epsilon)?,
+                Integrator::Omelyan => {
+                    self.drift(state, 0.5 * epsilon)?;
+                    self.kick(state, (1.0 - 2.0 * OMELYAN) * epsilon)?;
+                    self.drift(state, 0.5 * epsilon)?;
                 }
             }
-            (action_end, force) = action_and_force(action, &x)?;
-            p = kick(&p, &force, last * epsilon)?;
+            self.kick(state, last * epsilon)?;
         }
-        Ok(Trajectory { x: x.detach(), momenta: p.detach(), action_start, action_end })
+        Ok(())
+    }
+
+    fn kick(&self, (_, p): &mut (X, Tensor), h: f64) -> Result<()> {
+        *p = (&*p + (&self.force * h)?)?;
+        Ok(())
+    }
+
+    /// Moves x and evaluates this scale's force there.
+    fn drift(&mut self, state: &mut (X, Tensor), h: f64) -> Result<()> {
+        match &mut self.faster {
+            Some(faster) => faster.advance(state, h)?,
+            None => state.0 = state.0.exp(&(&state.1 * h)?)?,
+        }
+        (self.value, self.force) = self.term.action_and_force(&state.0)?;
+        Ok(())
     }
 }
