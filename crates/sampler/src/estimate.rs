@@ -71,12 +71,16 @@ impl<A: Action<D::Field>, D: Dirac, Q: Distribution<Tensor, D::Field>> Pseudofer
         self.draws
     }
 
-    /// −S_PF − log q(ϕ|φ) of every draw, those of one configuration next to each other.
-    fn log_weights(&self, phi: &D::Field, rng: &mut Rng) -> Result<Vec<f64>> {
-        let rows = phi.batch()? * self.draws;
+    /// log of e^{−S_PF}/(Z q(ϕ|φ)), an estimate of |det D_theory|², for `draws` new pseudofermions of each configuration; those of
+    /// one configuration next to each other.
+    ///
+    /// # Errors
+    /// When the field does not fit or the solver does not converge.
+    pub fn log_weights(&self, phi: &D::Field, draws: usize, rng: &mut Rng) -> Result<Vec<f64>> {
+        let rows = phi.batch()? * draws;
         let tiled = phi.map(&mut |t| {
             let mut tiled = t.dims().to_vec();
-            tiled.insert(1, self.draws);
+            tiled.insert(1, draws);
             let mut flat = t.dims().to_vec();
             flat[0] = rows;
             Ok(t.unsqueeze(1)?.broadcast_as(tiled)?.reshape(flat)?)
@@ -84,7 +88,8 @@ impl<A: Action<D::Field>, D: Dirac, Q: Distribution<Tensor, D::Field>> Pseudofer
         let (pf, log_q) = self.conditional.sample_with_log_prob(rows, &tiled, rng)?;
         let log_q = log_q.detach().to_dtype(DType::F64)?;
         let action = self.theory.pseudofermion_action(&tiled, &pf.detach())?;
-        Ok((action + log_q)?.neg()?.to_vec1::<f64>()?)
+        let constant = self.theory.log_normalisation();
+        Ok((action + log_q)?.affine(-1.0, -constant)?.to_vec1::<f64>()?)
     }
 }
 
@@ -97,20 +102,20 @@ where
     fn log_estimate(&self, phi: &D::Field, rng: &mut Rng) -> Result<Vec<f64>> {
         let phi = phi.detach();
         let batch = phi.batch()?;
-        let constant = self.theory.log_normalisation();
         let bosonic = self.theory.bosonic.action(&phi)?.to_vec1::<f64>()?;
         let at_once = (ROWS / self.draws).max(1);
         let mut log_means = Vec::with_capacity(batch);
         for start in (0..batch).step_by(at_once) {
             let part = phi.map(&mut |t| Ok(t.narrow(0, start, at_once.min(batch - start))?))?;
-            log_means.extend(self.log_weights(&part, rng)?.chunks_exact(self.draws).map(log_mean_exp));
+            log_means
+                .extend(self.log_weights(&part, self.draws, rng)?.chunks_exact(self.draws).map(log_mean_exp));
         }
-        Ok(log_means.iter().zip(bosonic).map(|(mean, bosonic)| mean - constant - bosonic).collect())
+        Ok(log_means.iter().zip(bosonic).map(|(mean, bosonic)| mean - bosonic).collect())
     }
 }
 
 /// log (1/n Σ e^x) without overflow; NaN if any x is.
-fn log_mean_exp(x: &[f64]) -> f64 {
+pub fn log_mean_exp(x: &[f64]) -> f64 {
     let largest = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     // Infinities would cancel to NaN; an x that is NaN is never the largest, but it spoils the sum below.
     let scale = if largest.is_finite() { largest } else { 0.0 };

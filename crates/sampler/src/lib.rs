@@ -18,7 +18,7 @@ mod tuning;
 
 pub use annealed::{AnnealedFlow, Sweeps};
 pub use error::{Error, Result};
-pub use estimate::{LogEstimate, PseudofermionEstimate};
+pub use estimate::{LogEstimate, PseudofermionEstimate, log_mean_exp};
 pub use gibbs::GibbsFlow;
 pub use heat_bath::GaugeHeatBath;
 pub use hmc::Hmc;

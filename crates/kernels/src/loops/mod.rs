@@ -39,7 +39,10 @@ pub struct LoopFeatures {
 }
 
 impl LoopFeatures {
-    /// Number of features n: 11 of plaquettes, and a line a direction.
+    /// Features that lie within plaquettes and pairs of them; lines follow.
+    pub const LOCAL: usize = COUNT;
+
+    /// Number of features n: those, and a line a direction.
     pub fn count(&self) -> usize {
         COUNT + self.dims.len()
     }
