@@ -95,6 +95,11 @@ impl<P, A, B, M> AnnealedFlow<P, A, B, M> {
         &self.flow
     }
 
+    /// The sweeps.
+    pub fn sweeps(&self) -> &Sweeps<M> {
+        &self.sweeps
+    }
+
     /// n independent trajectories: their ends and log w, with E[w] = ∫ e^{−S_1}. They can be reweighted, or start
     /// [`crate::IndependenceChains`] and be proposed to them.
     ///

@@ -9,13 +9,16 @@
 //! link by closed loops through it, so that the flow is gauge equivariant, and it has the symmetries of the lattice. The
 //! coefficients know nothing of the lattice's size.
 
+mod derivative;
+
 use super::{Basis, Group};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
+use derivative::Derivative;
 use latflow_kernels::LoopFeatures;
 use latflow_lattice::{Lattice, Links};
 
-/// The basis of loop features, on links `[B, d, V, 3, 3, 2]`. It records no gradient: coefficients are fitted, not trained.
+/// The basis of loop features, on links `[B, d, V, 3, 3, 2]`.
 #[derive(Debug, Clone)]
 pub struct LoopBasis {
     features: LoopFeatures,
@@ -60,7 +63,14 @@ impl Basis<Links> for LoopBasis {
         let c = coefficients.to_vec1::<f64>()?;
         let (values, velocity) = self.features.gradient(u.tensor(), &c)?;
         let divergence = self.divergences(&values)?.matmul(&coefficients.detach().reshape((n, 1))?)?;
-        Ok((velocity, divergence.squeeze(1)?))
+        if !u.tensor().track_op() && !coefficients.track_op() {
+            return Ok((velocity, divergence.squeeze(1)?));
+        }
+        let value = Tensor::cat(&[velocity.flatten_from(1)?, divergence], 1)?;
+        let numbers = value.dims()[1] - 1;
+        let both = u.tensor().apply_op3(coefficients, &value, Derivative { basis: self.clone() })?;
+        let moved = both.narrow(1, 0, numbers)?.reshape(velocity.shape())?;
+        Ok((moved, both.narrow(1, numbers, 1)?.squeeze(1)?))
     }
 
     fn stein(&self, u: &Links, against: &Tensor) -> Result<Tensor> {
