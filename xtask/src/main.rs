@@ -28,6 +28,8 @@ usage: cargo xtask <command>
                [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
                      reproduce the tables and figures of the Yukawa paper with the weights that come with latflow;
                      --train trains them from scratch, --dev uses the unoptimised profile, as ci does
+  repro-qcd [--scale smoke|desk|paper] [--scheme hmc|all] [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
+                     reproduce the hybrid Monte Carlo of the QCD paper, with histograms of its four observables
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some("tidy") => flags::none("tidy", &rest).and_then(|()| tidy::tidy()),
         Some("bench") => bench::bench(&rest),
         Some("repro-yukawa") => repro::repro_yukawa(&rest),
+        Some("repro-qcd") => repro::repro_qcd(&rest),
         Some(other) => Err(format!("unknown command '{other}'\n\n{USAGE}")),
     };
     match outcome {

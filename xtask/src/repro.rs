@@ -1,4 +1,4 @@
-//! `cargo xtask repro-yukawa`: build the binary, hand over to it.
+//! `cargo xtask repro-yukawa` and `repro-qcd`: build the binary, hand over to it.
 //!
 //! The flags are checked here already, so that a typing error does not wait for the build. On Unix this process *becomes*
 //! the run: Ctrl-C reaches one program, and its exit status is the command's.
@@ -8,7 +8,28 @@ use std::process::Command;
 use crate::flags::{self, Flag};
 use crate::process::{Outcome, cargo, root, run};
 
-const FLAGS: &[Flag] = &[
+/// A reproduction, as it is called here and in the binary, and what it may be told.
+struct Reproduction {
+    command: &'static str,
+    flags: &'static [Flag],
+    switches: &'static [&'static str],
+}
+
+const YUKAWA: Reproduction =
+    Reproduction { command: "repro-yukawa", flags: YUKAWA_FLAGS, switches: &["--train", "--force", "--dev"] };
+
+const QCD: Reproduction =
+    Reproduction { command: "repro-qcd", flags: QCD_FLAGS, switches: &["--force", "--dev"] };
+
+const QCD_FLAGS: &[Flag] = &[
+    Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
+    Flag { name: "--scheme", allowed: &["hmc", "all"] },
+    Flag { name: "--out", allowed: &[] },
+    Flag { name: "--resume", allowed: &[] },
+    Flag { name: "--device", allowed: &[] },
+];
+
+const YUKAWA_FLAGS: &[Flag] = &[
     Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
     Flag {
         name: "--scheme",
@@ -23,11 +44,21 @@ const FLAGS: &[Flag] = &[
 
 /// Starts `latflow repro-yukawa` with the same flags.
 pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
-    let (pairs, switches) = flags::parse("repro-yukawa", arguments, FLAGS, &["--train", "--force", "--dev"])?;
+    start(&YUKAWA, arguments)
+}
+
+/// Starts `latflow repro-qcd` with the same flags.
+pub(crate) fn repro_qcd(arguments: &[String]) -> Outcome {
+    start(&QCD, arguments)
+}
+
+fn start(reproduction: &Reproduction, arguments: &[String]) -> Outcome {
+    let Reproduction { command: name, flags, switches } = *reproduction;
+    let (pairs, switches) = flags::parse(name, arguments, flags, switches)?;
     let mut features = None;
-    for (name, value) in &pairs {
-        if *name == "--device" {
-            features = check_device(value)?;
+    for (flag, value) in &pairs {
+        if *flag == "--device" {
+            features = check_device(name, value)?;
         }
     }
     let resumed = pairs.iter().any(|(name, _)| *name == "--resume");
@@ -35,7 +66,7 @@ pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
     let mut changed = changed.filter(|name| !["--resume", "--dev"].contains(name));
     if let (true, Some(flag)) = (resumed, changed.next()) {
         return Err(format!(
-            "`cargo xtask repro-yukawa`: --resume continues a run as it was started; it does not go with {flag}"
+            "`cargo xtask {name}`: --resume continues a run as it was started; it does not go with {flag}"
         ));
     }
 
@@ -49,9 +80,9 @@ pub(crate) fn repro_yukawa(arguments: &[String]) -> Outcome {
         command.arg("--release");
     }
     command.args(features.map(|feature| ["--features", feature]).into_iter().flatten());
-    command.args(["--", "repro-yukawa"]);
-    for (name, value) in pairs {
-        command.args([name, value]);
+    command.args(["--", name]);
+    for (flag, value) in pairs {
+        command.args([flag, value]);
     }
     command.args(switches.iter().filter(|switch| **switch != "--dev"));
     become_process(&mut command)
@@ -73,12 +104,12 @@ pub(crate) fn smoke() -> Outcome {
 }
 
 /// The cargo feature a device needs.
-fn check_device(device: &str) -> Outcome<Option<&'static str>> {
+fn check_device(command: &str, device: &str) -> Outcome<Option<&'static str>> {
     match device.split_once(':') {
         None if device == "cpu" => Ok(None),
         Some(("cuda", ordinal)) if ordinal.parse::<usize>().is_ok() => Ok(Some("cuda")),
         _ => Err(format!(
-            "`cargo xtask repro-yukawa`: --device '{device}' is not one of cpu, cuda:0, cuda:1, …"
+            "`cargo xtask {command}`: --device '{device}' is not one of cpu, cuda:0, cuda:1, …"
         )),
     }
 }

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cfg::Cfg;
 use crate::config::{Config, Needs, Override, load};
 use crate::manifest::VERSION;
-use crate::repro::{self, Repro};
+use crate::repro::{self, Repro, ReproQcd};
 use crate::run::{Outcome, RunDirectory};
 use crate::scheme::{Scheme, needs_starting_weights, starting_weights, trained_model};
 use crate::session::{self, EXIT_INTERRUPTED, Session, note};
@@ -25,7 +25,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hybrid Monte Carlo: thermalise, measure, analyse.
+    /// Hybrid Monte Carlo, or heat bath: thermalise, measure, analyse.
     Hmc(RunArguments),
     /// Train the model of the configuration.
     Train {
@@ -47,7 +47,7 @@ enum Command {
     Measure {
         /// Configuration file.
         config: PathBuf,
-        /// The field: NPY, f64, of the lattice's shape.
+        /// The field: NPY, f64, of the lattice's shape; for a gauge theory, ILDG, SciDAC or NERSC.
         field: PathBuf,
         #[command(flatten)]
         changes: Changes,
@@ -58,6 +58,9 @@ enum Command {
     /// Reproduce the tables of the Yukawa paper.
     #[command(hide = true)]
     ReproYukawa(Repro),
+    /// Reproduce the baseline of the QCD paper.
+    #[command(hide = true)]
+    ReproQcd(ReproQcd),
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +160,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Cfg(arguments) => arguments.run(),
         Command::ReproYukawa(arguments) => repro::repro_yukawa(&arguments),
+        Command::ReproQcd(arguments) => repro::repro_qcd(&arguments),
     }
 }
 

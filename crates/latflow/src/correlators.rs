@@ -4,7 +4,7 @@
 //! measurement is the average over a group of chains,
 //!
 //! ```text
-//! row: group 0: C_φ(0 … L_t − 1), C_ψ(0 … L_t − 1); group 1: …;   NaN where nothing was measured
+//! row: group 0: one correlator at 0 … L_t − 1, the next, …; group 1: …;   NaN where nothing was measured
 //! ```
 //!
 //! Groups are independent of each other like the chains they are made of, and as correlated in time; blocks are cut in
@@ -13,39 +13,36 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
 use latflow_observable::{Chains, default_bin, jackknife};
 
 use crate::io::{NpyArray, create_folder, read_npy, write_npy};
 use crate::results::{Analysis, CHAINS, chain_file};
 use crate::run::RunDirectory;
-use crate::theory::ScalarTheory;
+use crate::theory::FieldTheory;
 
 /// Markov steps between two measurements of the correlators.
 pub(crate) const CORRELATORS_EVERY: u64 = 5;
-/// The correlators every scheme measures, in the order of their columns.
-const CORRELATORS: [&str; 2] = ["two_point", "fermion_correlator"];
 /// Groups that a run's chains are averaged in: enough for covariances of a dozen time slices, few enough for small rows.
 const GROUPS: usize = 10;
 
 /// Where a series keeps the correlators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CorrelatorColumns {
+    names: &'static [&'static str],
     times: usize,
     groups: usize,
 }
 
 impl CorrelatorColumns {
-    /// For so many chains on a lattice of so many time slices. Groups are of equal size: their number divides that of
-    /// the chains.
-    pub(crate) fn new(chains: usize, times: usize) -> Self {
-        let groups = (1..=GROUPS.min(chains)).rev().find(|groups| chains.is_multiple_of(*groups));
-        Self { times, groups: groups.unwrap_or(1) }
+    /// The correlators of a theory, for so many chains. Groups are of equal size: their number divides that of the chains.
+    pub(crate) fn new<T: FieldTheory + ?Sized>(theory: &T, chains: usize) -> Self {
+        let (names, times) = (theory.correlator_names(), theory.lattice().time_extent());
+        Self { names, times, groups: groups(chains) }
     }
 
     /// Numbers a row.
     pub(crate) fn width(&self) -> usize {
-        self.groups * CORRELATORS.len() * self.times
+        self.groups * self.names.len() * self.times
     }
 
     /// Where nothing is measured.
@@ -53,16 +50,15 @@ impl CorrelatorColumns {
         vec![f64::NAN; self.width()]
     }
 
-    /// One measurement on the chains' fields `[chains, V]`.
+    /// One measurement on the chains' fields.
     ///
     /// # Errors
     /// When a configuration has no fermion propagator.
-    pub(crate) fn measure(&self, theory: &dyn ScalarTheory, phi: &Tensor) -> Result<Vec<f64>> {
-        let measured = theory.correlators(phi)?;
+    pub(crate) fn measure<T: FieldTheory + ?Sized>(&self, theory: &T, x: &T::Field) -> Result<Vec<f64>> {
+        let measured = theory.correlators(x)?;
         let mut row = Vec::with_capacity(self.width());
         for group in 0..self.groups {
-            for ((name, chains), expected) in measured.iter().zip(CORRELATORS) {
-                anyhow::ensure!(*name == expected, "correlator {name}: expected {expected}");
+            for chains in &measured {
                 let size = chains.len() / self.groups;
                 let members = &chains[group * size..(group + 1) * size];
                 row.extend((0..self.times).map(|t| members.iter().map(|c| c[t]).sum::<f64>() / size as f64));
@@ -83,17 +79,15 @@ impl CorrelatorColumns {
         first: usize,
         analysis: &mut Analysis,
     ) -> Result<()> {
-        let present: Vec<&[f64]> = rows
-            .iter()
-            .map(|row| &row[first..first + self.width()])
-            .filter(|columns| !columns[0].is_nan())
-            .collect();
+        let columns = rows.iter().map(|row| &row[first..first + self.width()]);
+        let present: Vec<&[f64]> =
+            columns.filter(|columns| columns.first().is_some_and(|x| !x.is_nan())).collect();
         if present.is_empty() {
             return Ok(());
         }
         create_folder(&run.path(CHAINS))?;
-        for (index, name) in CORRELATORS.iter().enumerate() {
-            let column = |group: usize| (group * CORRELATORS.len() + index) * self.times;
+        for (index, name) in self.names.iter().enumerate() {
+            let column = |group: usize| (group * self.names.len() + index) * self.times;
             let slices =
                 |columns: &&[f64], group| columns[column(group)..column(group) + self.times].to_vec();
             let data = (0..self.groups).flat_map(|g| present.iter().flat_map(move |row| slices(row, g)));
@@ -112,6 +106,11 @@ impl CorrelatorColumns {
         }
         Ok(())
     }
+}
+
+/// The largest number of groups of equal size, within bounds.
+fn groups(chains: usize) -> usize {
+    (1..=GROUPS.min(chains)).rev().find(|groups| chains.is_multiple_of(*groups)).unwrap_or(1)
 }
 
 /// A finished run's correlator, one series a time slice, its chains the groups.
@@ -134,13 +133,13 @@ fn time_slices(array: &NpyArray) -> Result<Vec<Chains>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CorrelatorColumns, time_slices};
+    use super::{groups, time_slices};
     use crate::io::NpyArray;
 
     #[test]
     fn groups_divide_the_chains() {
-        for (chains, groups) in [(100, 10), (64, 8), (16, 8), (7, 7), (13, 1), (1, 1)] {
-            assert_eq!(CorrelatorColumns::new(chains, 4).groups, groups, "{chains} chains");
+        for (chains, expected) in [(100, 10), (64, 8), (16, 8), (7, 7), (13, 1), (1, 1)] {
+            assert_eq!(groups(chains), expected, "{chains} chains");
         }
     }
 

@@ -34,6 +34,9 @@ pub(crate) struct RunResult {
     pub acceptance: Option<f64>,
     /// Effective sample size of reweighting over the number of draws; `null` without a flow.
     pub ess: Option<f64>,
+    /// Pseudofermions drawn for each weight, 0 for the exact determinant; absent where no weight has a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draws: Option<u64>,
     /// Wall-clock seconds of sampling, or of training for a run that only trains.
     pub seconds: f64,
     /// Samples seen in training.
@@ -145,6 +148,9 @@ pub(crate) fn observe(
 
 /// The folder of chains in a run.
 pub(crate) const CHAINS: &str = "chains";
+
+/// The observable that is the logarithm of a configuration's weight.
+pub(crate) const LOG_WEIGHT: &str = "log_weight";
 
 /// Where a run keeps the chains of an observable.
 pub(crate) fn chain_file(run: &Path, name: &str) -> PathBuf {

@@ -3,10 +3,10 @@
 //! Every finding names the key, says why the value is impossible and what is allowed. What depends on the command, such as
 //! the zero modes of the free operator, is in [`Needs`].
 
-use super::check_model;
 use super::{
     Config, FermionBoundary, FermionTreatment, Hmc, Method, ModelScheme, Sample, Theory, Train, Yukawa,
 };
+use super::{check_gauge, check_model};
 
 /// Something that cannot be right.
 pub(super) struct Finding {
@@ -50,8 +50,13 @@ pub(super) fn check(config: &Config) -> Checked {
     )?;
     device(&config.device)?;
     lattice(&config.lattice.dims)?;
-    let Theory::Yukawa(yukawa) = &config.action;
-    check_yukawa(yukawa)?;
+    match &config.action {
+        Theory::Yukawa(action) => {
+            check_yukawa(action)?;
+            check_gauge::no_links(config)?;
+        }
+        Theory::Qcd(action) => check_gauge::qcd(config, action)?,
+    }
     hmc(&config.hmc)?;
     check_model::model(&config.model)?;
     train(&config.train)?;
@@ -113,17 +118,24 @@ fn check_yukawa(action: &Yukawa) -> Checked {
 impl Needs {
     /// Checks what only some commands need.
     pub(super) fn check(self, config: &Config) -> Checked {
-        self.check_fermions(config)?;
+        let Theory::Yukawa(action) = &config.action else {
+            return require(
+                self != Needs::Flow,
+                "action",
+                "there are no flows for gauge theories yet",
+                "[action.yukawa]; latflow hmc and latflow measure take [action.qcd] too",
+            );
+        };
+        self.check_fermions(action)?;
         if self == Needs::Flow {
-            check_model::fits(config)?;
+            check_model::fits(config, action.even_odd)?;
             scheme_and_method(config)?;
         }
         Ok(())
     }
 
     /// Refuses massless fermions with periodic time where the operator to be used is singular.
-    fn check_fermions(self, config: &Config) -> Checked {
-        let Theory::Yukawa(action) = &config.action;
+    fn check_fermions(self, action: &Yukawa) -> Checked {
         if action.fermion_mass != 0.0 || action.fermion_boundary == FermionBoundary::Antiperiodic {
             return Ok(());
         }
@@ -158,6 +170,18 @@ fn hmc(hmc: &Hmc) -> Checked {
     at_least_one(hmc.measure_every, "hmc.measure_every")?;
     at_least_one(hmc.checkpoint_every, "hmc.checkpoint_every")?;
     require(
+        hmc.substeps.len() <= 1 && hmc.substeps.iter().all(|n| *n > 0),
+        "hmc.substeps",
+        "is no division of a step: bosons and fermions have one time scale together or one each",
+        "[] or [1], [2], [3], …",
+    )?;
+    require(
+        hmc.substeps.is_empty() || hmc.fermions != FermionTreatment::None,
+        "hmc.substeps",
+        "divides the steps of fermions, and there are none",
+        "[]",
+    )?;
+    require(
         hmc.measure_every <= hmc.trajectories,
         "hmc.measure_every",
         format!("no measurement would happen in {} trajectories", hmc.trajectories),
@@ -184,7 +208,7 @@ fn hmc(hmc: &Hmc) -> Checked {
     Ok(())
 }
 
-fn tolerance(value: f64, key: &str) -> Checked {
+pub(super) fn tolerance(value: f64, key: &str) -> Checked {
     require(
         value > 1e-15 && value < 1.0,
         key,

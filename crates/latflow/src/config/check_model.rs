@@ -3,7 +3,7 @@
 use super::check::{Checked, at_least_one, positive, require};
 use super::{
     AffineCoupling, ConditionalKind, Config, ConvexPotential, Decimation, Estimator, Layer, Linear, Model,
-    ModelScheme, PairCouplings, PairKind, Prior, Theory,
+    ModelScheme, PairCouplings, PairKind, Prior,
 };
 
 const LAYERS: &str = "model.marginal.layers";
@@ -22,11 +22,9 @@ pub(super) fn model(model: &Model) -> Checked {
 }
 
 /// What a model that is going to be built must fulfil.
-pub(super) fn fits(config: &Config) -> Checked {
+pub(super) fn fits(config: &Config, even_odd: bool) -> Checked {
     let (model, dims) = (&config.model, &config.lattice.dims);
     let smallest = Some(dims.iter().copied().min().unwrap_or(0));
-    let Theory::Yukawa(action) = &config.action;
-    let even_odd = action.even_odd;
     match model.scheme {
         ModelScheme::Marginal => marginal_fits(&model.marginal.layers, dims, smallest),
         ModelScheme::Autoregressive => {

@@ -172,7 +172,7 @@ impl Source<'_> {
 fn plain_type(expected: &str) -> String {
     match expected {
         "f64" => "a number".into(),
-        "u64" | "usize" => "a whole number, not negative".into(),
+        "u32" | "u64" | "usize" => "a whole number, not negative".into(),
         "a sequence" => "a list in brackets".into(),
         other => other.into(),
     }

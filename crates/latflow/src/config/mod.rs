@@ -5,8 +5,10 @@
 //! the complete file.
 
 mod check;
+mod check_gauge;
 mod check_model;
 mod error;
+mod gauge;
 mod load;
 mod model;
 mod overrides;
@@ -14,6 +16,8 @@ mod sections;
 
 pub use check::Needs;
 pub use error::ConfigError;
+pub(crate) use gauge::COLOURS;
+pub use gauge::{Measure, Qcd, Start, Update};
 pub use load::{from_text, load};
 pub use model::{
     Activation, AffineCoupling, Conditional, ConditionalKind, ConvexPotential, Decimation, Equivariance,
@@ -41,9 +45,12 @@ pub struct Config {
     pub lattice: LatticeSection,
     /// The theory and its parameters.
     pub action: Theory,
-    /// Hybrid Monte Carlo.
+    /// Hybrid Monte Carlo, or heat bath.
     #[serde(default)]
     pub hmc: Hmc,
+    /// What is measured on gauge fields.
+    #[serde(default)]
+    pub measure: Measure,
     /// The flow.
     #[serde(default)]
     pub model: Model,

@@ -3,6 +3,8 @@
 use latflow_fermion::ConjugateGradient;
 use serde::{Deserialize, Serialize};
 
+use super::{Qcd, Start, Update};
+
 /// `[lattice]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub struct LatticeSection {
 pub enum Theory {
     /// `[action.yukawa]`
     Yukawa(Yukawa),
+    /// `[action.qcd]`
+    Qcd(Qcd),
 }
 
 /// `[action.yukawa]`: a scalar field with quartic self-interaction and two mass-degenerate staggered fermions, [YUK (40)]
@@ -59,6 +63,10 @@ pub enum FermionBoundary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hmc {
+    /// How a chain moves.
+    pub method: Update,
+    /// Where it starts.
+    pub start: Start,
     /// Independent chains, run in lock-step.
     pub chains: usize,
     /// Measured trajectories of each chain.
@@ -69,6 +77,8 @@ pub struct Hmc {
     pub trajectory_length: f64,
     /// Integrator steps of a trajectory, to begin with; tuned to `target_acceptance` in thermalization.
     pub steps: usize,
+    /// Steps with the force of the bosons in each step with that of the fermions, in brackets; none for one time scale.
+    pub substeps: Vec<usize>,
     /// Molecular dynamics integrator.
     pub integrator: Integrator,
     /// How the fermions enter.
@@ -79,8 +89,12 @@ pub struct Hmc {
     pub solver_tolerance: f64,
     /// Iterations of the conjugate gradient before it gives up.
     pub solver_iterations: usize,
+    /// Heat bath: overrelaxation sweeps after every sweep of heat bath; together they count as one trajectory.
+    pub overrelaxation: usize,
     /// Trajectories between measurements.
     pub measure_every: u64,
+    /// Gauge fields: measurements between two that leave their configurations as ILDG files; 0 for none.
+    pub save_every: u64,
     /// Trajectories between checkpoints.
     pub checkpoint_every: u64,
 }
@@ -88,19 +102,31 @@ pub struct Hmc {
 impl Default for Hmc {
     fn default() -> Self {
         Self {
+            method: Update::Hmc,
+            start: Start::Hot,
             chains: 64,
             trajectories: 2000,
             thermalization: 200,
             trajectory_length: 1.0,
             steps: 8,
+            substeps: Vec::new(),
             integrator: Integrator::Omelyan,
             fermions: FermionTreatment::Pseudofermion,
             target_acceptance: 0.9,
             solver_tolerance: 1e-9,
             solver_iterations: 1000,
+            overrelaxation: 4,
             measure_every: 1,
+            save_every: 0,
             checkpoint_every: 200,
         }
+    }
+}
+
+impl Hmc {
+    /// The conjugate gradient of this section.
+    pub(crate) fn solver(&self) -> ConjugateGradient {
+        ConjugateGradient { tolerance: self.solver_tolerance, max_iterations: self.solver_iterations }
     }
 }
 

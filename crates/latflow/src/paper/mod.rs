@@ -1,5 +1,7 @@
 //! The published numbers this program reproduces: Tables II and III of arXiv:2106.05934, training samples from Table IV.
 
+pub(crate) mod qcd;
+
 use latflow_observable::ValueError;
 
 /// One row of Table II.

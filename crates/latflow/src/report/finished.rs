@@ -8,7 +8,7 @@ use latflow_observable::{Chains, ValueError};
 use crate::correlators::read_correlator;
 use crate::io::{read, read_npy};
 use crate::model::{ModelCard, read_card};
-use crate::results::{Analysis, Measured, RunResult, chain_file};
+use crate::results::{Analysis, LOG_WEIGHT, Measured, RunResult, chain_file};
 use crate::run::{MODEL, RunDirectory};
 
 /// A finished run.
@@ -20,6 +20,8 @@ pub(crate) struct Finished {
     pub analysis: Analysis,
     /// Its complete configuration, as TOML.
     pub config: String,
+    /// The extents of its lattice.
+    pub dims: Vec<usize>,
     /// What is known about the weights it sampled with.
     pub card: Option<ModelCard>,
     root: PathBuf,
@@ -27,6 +29,15 @@ pub(crate) struct Finished {
 
 /// Series of the same configurations and the block length that covers their autocorrelation.
 pub(super) type Ensemble = (Vec<Chains>, usize);
+
+/// Measurements, and how much each of them counts.
+#[derive(Debug, Clone)]
+pub(super) struct Weighted {
+    pub values: Chains,
+    pub log_weights: Option<Chains>,
+    /// Measurements in a block.
+    pub block: usize,
+}
 
 impl Finished {
     /// Reads the results of a run.
@@ -42,6 +53,7 @@ impl Finished {
             result: results.runs.remove(0),
             analysis,
             config: run.config().to_toml(),
+            dims: run.config().lattice.dims.clone(),
             card,
             root: run.root().to_path_buf(),
         })
@@ -98,6 +110,30 @@ impl Finished {
             chains.push(read_chains(&self.root, name, self.result.observables[*name].n as usize)?);
         }
         Ok(Some((chains, bin)))
+    }
+
+    /// The chains of an observable, the logarithms of their weights where the ensemble is of another density, and the block
+    /// length that covers the autocorrelation, whole chains where it is unknown. `None` where it was not measured.
+    ///
+    /// # Errors
+    /// When the chains cannot be read.
+    pub(super) fn series(&self, name: &str) -> Result<Option<Weighted>> {
+        let Some(measured) = self.observable(name) else { return Ok(None) };
+        let values = read_chains(&self.root, name, measured.n as usize)?;
+        let block = self.analysis.autocorrelation.get(name).and_then(|found| found.bin);
+        let block = block.unwrap_or(values.length());
+        let every = self.analysis.details.get("measured_every").and_then(|map| map.get(name)?.as_u64());
+        let log_weights = chain_file(&self.root, LOG_WEIGHT);
+        let log_weights = if log_weights.exists() {
+            let all = read_npy(&log_weights, None)?;
+            let length = all.shape.last().copied().unwrap_or(1);
+            let every = every.unwrap_or(1) as usize;
+            let chains = all.data.chunks_exact(length).map(|c| c.iter().copied().step_by(every).collect());
+            Some(Chains::new(chains.collect())?)
+        } else {
+            None
+        };
+        Ok(Some(Weighted { values, log_weights, block }))
     }
 
     /// Time slices of a correlator; `None` when there is none, or the chains are too short to be trusted.

@@ -4,6 +4,7 @@
 //! finished   what a run left behind            table_three  Table III: schemes beside the paper and HMC
 //! agreement  Hotelling's tests                 table_two    Table II: HMC beside the paper
 //! svg        axes, points, bands               figures      Figures 4 and 5
+//! qcd        the report of QCD
 //! document   blocks, and them as Markdown      html         the same blocks as one self-contained page
 //! ```
 
@@ -12,6 +13,7 @@ mod document;
 mod figures;
 mod finished;
 mod html;
+pub(crate) mod qcd;
 mod svg;
 mod table_three;
 mod table_two;
@@ -27,7 +29,7 @@ use crate::paper::{DIMS, Published};
 use crate::progress::duration;
 use crate::results::Measured;
 use crate::run::RunDirectory;
-use document::{Block, Cell, NONE, Table, markdown};
+use document::{Block, Cell, Figure, NONE, Table, markdown};
 pub(crate) use finished::Finished;
 
 /// Everything about one row of Table II.
@@ -155,16 +157,21 @@ pub(crate) fn write(root: &Path, settings: &str, couplings: &[Coupling<'_>]) -> 
     ));
     blocks.extend(configurations(couplings));
 
+    publish(root, &blocks, &figures)?;
+    Ok(markdown(&tables))
+}
+
+/// Writes a report in both formats, and its figures.
+fn publish(root: &Path, blocks: &[Block], figures: &[Figure]) -> Result<()> {
     if !figures.is_empty() {
         let folder = root.join("figures");
         create_folder(&folder)?;
-        for figure in &figures {
+        for figure in figures {
             write_atomically(&folder.join(format!("{}.svg", figure.name)), figure.svg.as_bytes())?;
         }
     }
-    write_atomically(&root.join("report.md"), markdown(&blocks).as_bytes())?;
-    write_atomically(&root.join("report.html"), html::page(&blocks).as_bytes())?;
-    Ok(markdown(&tables))
+    write_atomically(&root.join("report.md"), markdown(blocks).as_bytes())?;
+    Ok(write_atomically(&root.join("report.html"), html::page(blocks).as_bytes())?)
 }
 
 fn tables(couplings: &[Coupling<'_>]) -> Result<Vec<Block>> {

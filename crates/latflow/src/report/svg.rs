@@ -149,11 +149,13 @@ impl Panel {
     /// Grid, ticks and frame; `at` are the horizontal ticks, with or without their numbers.
     pub(super) fn axes(&self, svg: &mut Svg, at: &[f64], numbers: bool) {
         let [left, top, width, height] = self.area;
+        let spacing = at.windows(2).map(|pair| pair[1] - pair[0]).min_by(f64::total_cmp);
+        let decimals = decimals(spacing.unwrap_or(1.0));
         for x in at {
             let x_pixel = self.at_x(*x);
             svg.line(x_pixel, top, x_pixel, top + height, "grid");
             if numbers {
-                svg.text(x_pixel, top + height + 16.0, Anchor::Middle, "", &x.to_string());
+                svg.text(x_pixel, top + height + 16.0, Anchor::Middle, "", &format!("{x:.decimals$}"));
             }
         }
         let (ticks, decimals) = if self.logarithmic { decades(self.y) } else { round_numbers(self.y) };
@@ -175,6 +177,19 @@ impl Panel {
         svg.push(format_args!(
             "<rect x=\"{left:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" class=\"{class}\"/>"
         ));
+    }
+
+    /// Round numbers on the horizontal axis.
+    pub(super) fn round_x(&self) -> Vec<f64> {
+        round_numbers(self.x).0
+    }
+
+    /// Lines from point to point; what lies outside the range stops at the edge.
+    pub(super) fn path(&self, svg: &mut Svg, points: &[(f64, f64)], series: usize) {
+        for pair in points.windows(2) {
+            let [(x1, y1), (x2, y2)] = [pair[0], pair[1]].map(|(x, y)| (self.at_x(x), self.at_y(y)));
+            svg.line(x1, y1, x2, y2, &format!("bar s{}", series % SERIES));
+        }
     }
 
     /// A horizontal line through the panel.
@@ -202,8 +217,12 @@ fn round_numbers((low, high): (f64, f64)) -> (Vec<f64>, usize) {
     let step = step.unwrap_or(10.0 * power);
     let first = (low / step).ceil() as i64;
     let last = (high / step).floor() as i64;
-    let decimals = (-(step * 1.000_001).log10().floor()).max(0.0) as usize;
-    ((first..=last).map(|k| k as f64 * step).collect(), decimals)
+    ((first..=last).map(|k| k as f64 * step).collect(), decimals(step))
+}
+
+/// Decimals that tell multiples of a step apart.
+fn decimals(step: f64) -> usize {
+    (-(step * 1.000_001).log10().floor()).max(0.0) as usize
 }
 
 /// 1, 2 and 5 times the powers of ten in the range.
@@ -213,7 +232,7 @@ fn decades((low, high): (f64, f64)) -> (Vec<f64>, usize) {
     let ticks = (first..=last).flat_map(|e| multiples.iter().map(move |m| m * 10f64.powi(e)));
     let ticks: Vec<f64> = ticks.filter(|tick| (low..=high).contains(tick)).collect();
     let smallest = ticks.first().map_or(1.0, |tick| *tick);
-    (ticks, (-(smallest * 1.000_001).log10().floor()).max(0.0) as usize)
+    (ticks, decimals(smallest))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a reproduction is asked for: the command line, and `repro.json`, which remembers it.
+//! What the reproduction of the Yukawa paper is asked for: the command line, and `repro.json`, which remembers it.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::samplers::Sampler;
 use crate::report;
 
-/// The file that remembers.
-pub(super) const PLAN: &str = "repro.json";
-
 /// How long to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Scale {
-    /// A minute or two: does everything work? Trains everything, briefly.
+    /// A minute or two: does everything work?
     Smoke,
     /// A quarter of an hour on two cores, with the weights that come with latflow.
     Desk,
-    /// The statistics of the paper: 100 chains of 10,000 steps. With --train, its architectures as printed.
+    /// The statistics of the paper. With --train, its architectures as printed.
     Paper,
 }
 
@@ -184,7 +181,8 @@ impl Couplings {
     }
 }
 
-fn name(value: &impl ValueEnum) -> String {
+/// A value as on the command line.
+pub(super) fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 

@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn has_the_papers_parameters(config: &Config, published: &Published) {
-        let Theory::Yukawa(action) = &config.action;
+        let Theory::Yukawa(action) = &config.action else { panic!("{:?}", config.action) };
         assert_eq!((action.m2, action.lambda, action.g), (published.m2, published.lambda, published.g));
         assert_eq!((action.fermion_mass, config.lattice.dims.as_slice()), (0.0, &DIMS[..]));
     }

@@ -2,9 +2,14 @@
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
-/// A configuration by the path of its file in the folder of configurations, without the ending.
+/// A configuration of the Yukawa theory by the path of its file in the folder of configurations, without the ending.
 pub(super) fn config(name: &str) -> Option<&'static str> {
     CONFIGS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// A configuration of QCD by the name of its file, without the ending.
+pub(super) fn qcd_config(name: &str) -> Option<&'static str> {
+    QCD_CONFIGS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// Trained weights by the name of their file, without the ending. Ensembles that have none are trained.

@@ -21,6 +21,8 @@ const CHAINS: &str = "chains";
 const METRICS: &str = "metrics.jsonl";
 const SERIES: &str = "series.bin";
 const LOCK: &str = "lock";
+/// Where a run keeps the configurations that it saves.
+pub(crate) const CONFIGURATIONS: &str = "configurations";
 /// The weights that a training leaves and a sampling run keeps a copy of.
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The weights that a training began with.
@@ -64,7 +66,7 @@ impl RunDirectory {
                     fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
                 }
             }
-            for name in [CHECKPOINTS, CHAINS] {
+            for name in [CHECKPOINTS, CHAINS, CONFIGURATIONS] {
                 let path = root.join(name);
                 if path.exists() {
                     fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;

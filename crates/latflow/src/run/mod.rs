@@ -5,6 +5,7 @@
 //! metrics.jsonl    one line a step   series.bin      measurements, rows of f64
 //! checkpoint/      the last two      results.json    when finished
 //! model.safetensors, start.safetensors: weights made or used, and those a training began with
+//! configurations/  gauge fields, where they are asked for
 //! lock             held while a process works here
 //! ```
 //!
@@ -14,5 +15,5 @@
 mod directory;
 mod drive;
 
-pub(crate) use directory::{MODEL, RunDirectory, START};
+pub(crate) use directory::{CONFIGURATIONS, MODEL, RunDirectory, START};
 pub(crate) use drive::{Outcome, Step, Task, drive};

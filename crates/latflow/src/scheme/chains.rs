@@ -209,7 +209,7 @@ impl Task for ChainTask {
 }
 
 impl Report for ChainTask {
-    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
+    fn results(&mut self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
         let (sample, columns) = (&self.config.sample, self.columns());
         let rows = Series::read_rows(&run.series(), columns.total())?;
         let mut analysis = Analysis::default();
@@ -243,6 +243,7 @@ impl Report for ChainTask {
             parameters: self.theory.parameters(),
             acceptance: Some(acceptance),
             ess: None,
+            draws: None,
             seconds,
             training_samples: self.training_samples,
             observables: observed.observables,

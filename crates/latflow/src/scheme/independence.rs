@@ -172,7 +172,7 @@ impl Task for IndependenceTask {
 }
 
 impl Report for IndependenceTask {
-    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
+    fn results(&mut self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
         let (names, columns) = (self.theory.observables(), self.columns());
         let (chains, first) = (columns.chains, self.config.sample.thermalization as usize);
         let rows = Series::read_rows(&run.series(), columns.total())?;
@@ -182,8 +182,8 @@ impl Report for IndependenceTask {
         let log_weights = all(&|row, c| columns.log_weight(row, c));
         let weights = LogWeights::new(&log_weights)?;
         let (mut analysis, mut reweighted) = (Analysis::default(), Map::new());
-        for (index, name) in names.iter().enumerate() {
-            let (name, absolute) = reported_name(name);
+        for (index, measurand) in names.iter().enumerate() {
+            let (name, absolute) = reported_name(&measurand.name);
             let values = all(&|row, c| {
                 let x = columns.observable(row, c, index);
                 if absolute { x.abs() } else { x }
@@ -224,6 +224,7 @@ impl Report for IndependenceTask {
             // The start of a chain is not a decision.
             acceptance: columns.acceptance(&rows[first.max(1).min(rows.len())..]),
             ess: Some(weights.ess()),
+            draws: None,
             seconds,
             training_samples: self.training_samples,
             observables: observed.observables,

@@ -21,7 +21,8 @@ use crate::io::read;
 use crate::model::read_card;
 use crate::results::{Analysis, Results, RunResult};
 use crate::run::{MODEL, Outcome, RunDirectory, START, Task, drive};
-use crate::session::{Session, note};
+use crate::session::{self, Session, note};
+use crate::theory::{AnyTheory, any_theory, theory};
 
 /// A run of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ trait Report: Task {
     ///
     /// # Errors
     /// When the measurements cannot be analysed or written.
-    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)>;
+    fn results(&mut self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)>;
 }
 
 /// Works until the task is finished or interrupted, and writes the results.
@@ -78,7 +79,13 @@ impl Scheme {
     pub(crate) fn work(self, run: &RunDirectory, session: &Session) -> Result<Outcome> {
         let config = run.config();
         match self {
-            Self::Hmc => complete(hmc::HmcTask::new(config)?, run, session),
+            Self::Hmc => {
+                let device = session::device(&config.device)?;
+                match any_theory(config, &device)? {
+                    AnyTheory::Scalar(theory) => complete(hmc::HmcTask::new(run, theory)?, run, session),
+                    AnyTheory::Gauge(theory) => complete(hmc::HmcTask::new(run, theory)?, run, session),
+                }
+            }
             Self::Train => complete(train::TrainTask::new(run)?, run, session),
             Self::Sample if config.model.scheme == ModelScheme::Gibbs => {
                 complete(chains::ChainTask::new(run)?, run, session)
@@ -126,7 +133,7 @@ pub(crate) fn trained_model(model: &Path, config: &Config) -> Result<(&'static s
             if let Some(section) = card.other_than(config) {
                 bail!("{file} was trained with another {section} than this configuration has");
             }
-            let theory = crate::theory::theory(config, &candle_core::Device::Cpu)?;
+            let theory = theory(config, &candle_core::Device::Cpu)?;
             if card.action != theory.parameters() {
                 note(&format!("note: {file} was trained for other couplings; sampling stays exact"));
             }

@@ -12,7 +12,7 @@ use latflow_observable::{Chains, summarize};
 use crate::correlators::CorrelatorColumns;
 use crate::results::{Analysis, Measured, observe, reported_name};
 use crate::run::RunDirectory;
-use crate::theory::ScalarTheory;
+use crate::theory::{FieldTheory, Measurand};
 
 /// The columns of a row.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +26,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn new(theory: &dyn ScalarTheory, chains: usize) -> Self {
-        let correlators = CorrelatorColumns::new(chains, theory.lattice().time_extent());
+    pub(super) fn new<T: FieldTheory + ?Sized>(theory: &T, chains: usize) -> Self {
+        let correlators = CorrelatorColumns::new(theory, chains);
         Self { chains, width: theory.observables().len() + 2, correlators }
     }
 
@@ -74,37 +74,42 @@ impl Columns {
 pub(super) struct Observed {
     /// By name.
     pub observables: BTreeMap<String, Measured>,
-    /// The largest τ_int of |M| and of signed M in Markov steps: what a configuration must wait to be another one.
+    /// τ_int in Markov steps of the first observable, of it and of its absolute value where that is reported: what a
+    /// configuration must wait to be another one.
     pub tau_int: Option<f64>,
 }
 
 /// Summarises every observable. `series(i)` are the chains of observable i with their signs, `interval` the Markov steps
-/// between two of their measurements.
+/// between two measurements.
 ///
 /// # Errors
 /// When a measurement is not finite, or the chains cannot be written.
 pub(super) fn observe_all(
     run: &RunDirectory,
-    names: &[&str],
+    measurands: &[Measurand],
     series: impl Fn(usize) -> Vec<Vec<f64>>,
     interval: f64,
     analysis: &mut Analysis,
 ) -> Result<Observed> {
     let mut observables = BTreeMap::new();
     let mut tau_int: Option<f64> = None;
-    for (index, signed) in names.iter().enumerate() {
-        let (name, absolute) = reported_name(signed);
+    for (index, measurand) in measurands.iter().enumerate() {
+        let (name, absolute) = reported_name(&measurand.name);
+        let interval = interval * measurand.every as f64;
         let series = Chains::new(series(index))?;
         let measured = if absolute {
             observe(run, &name, &series.map(f64::abs)?, interval, analysis)?
         } else {
             observe(run, &name, &series, interval, analysis)?
         };
-        if *signed == "magnetization" {
-            let signed = summarize(&series, None).ok().and_then(|summary| summary.tau_int);
-            let signed = signed.map(|tau| tau.tau_int.value * interval);
-            // Both or nothing: a sign that flips too rarely to be seen is the slowest of all.
-            tau_int = measured.tau_int.zip(signed).map(|(a, b)| a.max(b));
+        if index == 0 {
+            tau_int = measured.tau_int;
+            if absolute {
+                let signed = summarize(&series, None).ok().and_then(|summary| summary.tau_int);
+                let signed = signed.map(|tau| tau.tau_int.value * interval);
+                // Both or nothing: a sign that flips too rarely to be seen is the slowest of all.
+                tau_int = tau_int.zip(signed).map(|(a, b)| a.max(b));
+            }
         }
         observables.insert(name, measured);
     }

@@ -1,27 +1,34 @@
 //! The registry of theories: a configuration's `[action.…]` section becomes something that can be sampled and measured.
 //!
-//! A new theory of a scalar field is one variant of [`config::Theory`], one arm in [`theory`] and one `impl ScalarTheory`.
+//! A new theory is one variant of [`config::Theory`], one arm in [`theory`] and one file with its [`FieldTheory`] and, beside
+//! it, [`ScalarTheory`] or [`GaugeTheory`], whatever its field is.
 
 mod joint;
+mod qcd;
+mod update;
+mod yukawa;
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
-use latflow_action::{
-    Action, DeterminantAction, Exact, Phi4, Pseudofermion, Refresh, StochasticDeterminant, Sum,
-    TrainingTarget, force_ratios,
-};
-use latflow_fermion::{ConjugateGradient, DenseYukawa, EvenOddYukawa, StaggeredYukawa};
+use latflow_action::{Action, TrainingTarget};
+use latflow_fermion::ConjugateGradient;
 use latflow_flow::decimation::LocalPotential;
-use latflow_lattice::{Boundary, Lattice, Parity, Rng};
-use latflow_observable::{FermionCorrelator, Magnetization, Observable, Phi2, TwoPoint};
-use serde_json::{Map, Value, json};
+use latflow_lattice::{Lattice, Links, Manifold, Rng};
+use serde_json::{Map, Value};
 
 pub(crate) use joint::JointTheory;
+pub(crate) use update::Update;
+pub(crate) use yukawa::HmcTarget;
 
-use crate::config::{self, Config, FermionBoundary, FermionTreatment, Gradient};
+use crate::config::{self, Config, FermionTreatment, Gradient, Start};
 
-/// What the commands need of a theory whose fundamental field, after integrating out fermions, is a real scalar φ `[B, V]`.
-pub(crate) trait ScalarTheory {
+/// What chains and tables need of a theory of any field, fermions integrated out.
+pub(crate) trait FieldTheory {
+    /// The kind of field.
+    type Field: Manifold;
+
     /// The name of its section.
     fn name(&self) -> &'static str;
 
@@ -31,13 +38,103 @@ pub(crate) trait ScalarTheory {
     /// The lattice.
     fn lattice(&self) -> &Lattice;
 
+    /// What the tables call the way in which its chains move.
+    fn scheme(&self) -> &'static str {
+        "hmc"
+    }
+
+    /// Where chains begin.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn start(&self, start: Start, chains: usize, rng: &mut Rng) -> Result<Self::Field>;
+
+    /// How hybrid Monte Carlo, or what a configuration puts in its place, moves.
+    ///
+    /// # Errors
+    /// When its parameters make no sense.
+    fn update(&self, hmc: &config::Hmc) -> Result<Box<dyn Update<Self::Field>>>;
+
+    /// The numbers that [`FieldTheory::observe`] measures.
+    fn observables(&self) -> &[Measurand];
+
+    /// Measurement number k: one row a configuration, in the order of the observables, NaN where one is not due.
+    ///
+    /// # Errors
+    /// When an observable does not exist on a configuration.
+    fn observe(&self, x: &Self::Field, k: u64) -> Result<Vec<Vec<f64>>>;
+
+    /// Which observable is the logarithm of the weight of configurations that were drawn from another density than this
+    /// theory's; `None` where they are drawn from its own.
+    fn log_weight(&self) -> Option<usize> {
+        None
+    }
+
+    /// Writes the configurations of all chains into a folder, in files of this step.
+    ///
+    /// # Errors
+    /// When there is no format for them, or a file cannot be written.
+    fn save(&self, _: &Self::Field, _: &Path, _: u64) -> Result<()> {
+        bail!("configurations of {} have no file format", self.name())
+    }
+
+    /// Names of the [`FieldTheory::correlators`].
+    fn correlator_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Correlators that are averaged over chains, `[B, L_t]` each, in the order of their names.
+    ///
+    /// # Errors
+    /// When a configuration has no fermion propagator.
+    fn correlators(&self, _: &Self::Field) -> Result<Vec<Vec<Vec<f64>>>> {
+        Ok(Vec::new())
+    }
+
+    /// Names of the [`FieldTheory::force_norms`], `bosonic` first.
+    fn force_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Mean force norms over the batch, in the order of their names.
+    ///
+    /// # Errors
+    /// When a solver fails.
+    fn force_norms(&self, _: &Self::Field, _: ConjugateGradient, _: &mut Rng) -> Result<Vec<f64>> {
+        Ok(Vec::new())
+    }
+}
+
+/// A number that is measured along a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Measurand {
+    /// As in `results.json`.
+    pub name: String,
+    /// Measurements from one time to the next.
+    pub every: u64,
+}
+
+impl Measurand {
+    /// A number that is measured each time.
+    pub(crate) fn always(name: &str) -> Self {
+        Self { name: name.to_owned(), every: 1 }
+    }
+
+    /// Whether it belongs to measurement number k.
+    pub(crate) fn due(&self, k: u64) -> bool {
+        k.is_multiple_of(self.every)
+    }
+}
+
+/// What flows need of a theory of a real scalar φ `[B, V]`.
+pub(crate) trait ScalarTheory: FieldTheory<Field = Tensor> {
     /// What flows that build on one-site densities start from.
     fn local_potential(&self) -> LocalPotential;
 
     /// −log of the unnormalised density of φ, exactly.
     fn action(&self) -> BoxedAction;
 
-    /// What hybrid Monte Carlo integrates.
+    /// What molecular dynamics integrates.
     fn hmc_target(&self, fermions: FermionTreatment, solver: ConjugateGradient) -> HmcTarget;
 
     /// What training differentiates.
@@ -46,31 +143,11 @@ pub(crate) trait ScalarTheory {
     /// The theory of φ and one pseudofermion.
     fn joint(&self, solver: ConjugateGradient) -> JointTheory;
 
-    /// Names of the numbers that [`ScalarTheory::evaluate`] measures.
-    fn observables(&self) -> &'static [&'static str];
-
     /// The exact action `[B]` and each observable `[B]`, sharing the expensive parts.
     ///
     /// # Errors
     /// When a configuration has no fermion propagator.
     fn evaluate(&self, phi: &Tensor) -> Result<Evaluation>;
-
-    /// Correlators, `[B, L_t]` each, by name.
-    ///
-    /// # Errors
-    /// When a configuration has no fermion propagator.
-    fn correlators(&self, phi: &Tensor) -> Result<Vec<Correlator>>;
-
-    /// Mean force norms over the batch, by name, `bosonic` first; empty for a theory without fermions.
-    ///
-    /// # Errors
-    /// When a solver fails.
-    fn force_norms(
-        &self,
-        phi: &Tensor,
-        solver: ConjugateGradient,
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>>;
 
     /// Everything that `latflow measure` prints about one field.
     ///
@@ -78,9 +155,6 @@ pub(crate) trait ScalarTheory {
     /// When the field has no fermion propagator.
     fn measure(&self, phi: &Tensor) -> Result<Map<String, Value>>;
 }
-
-/// Name and time slices of a correlator, one row a configuration.
-pub(crate) type Correlator = (&'static str, Vec<Vec<f64>>);
 
 /// Any deterministic action of a scalar field.
 pub(crate) type BoxedAction = Box<dyn Action<Tensor>>;
@@ -103,234 +177,48 @@ pub(crate) struct Evaluation {
     pub observables: Vec<Vec<f64>>,
 }
 
-/// The ways to treat the fermions in hybrid Monte Carlo.
-#[derive(Debug, Clone)]
-pub(crate) enum HmcTarget {
-    /// One pseudofermion of the full operator.
-    Full(Pseudofermion<Phi4, StaggeredYukawa>),
-    /// One pseudofermion of the even/odd operator.
-    EvenOdd(Box<Pseudofermion<Phi4, EvenOddYukawa>>),
-    /// The exact determinant.
-    Determinant(Exact<Sum<Phi4, DeterminantAction>>),
-    /// No fermions.
-    Quenched(Exact<Phi4>),
+/// What `latflow measure` needs of a theory of links.
+pub(crate) trait GaugeTheory: FieldTheory<Field = Links> {
+    /// Everything that is printed about one field.
+    ///
+    /// # Errors
+    /// When the field has no fermion propagator.
+    fn measure(&self, links: &Links) -> Result<Map<String, Value>>;
 }
 
-impl Refresh<Tensor> for HmcTarget {
-    type Conditional = BoxedAction;
-
-    fn refresh(&self, phi: &Tensor, rng: &mut Rng) -> latflow_action::Result<BoxedAction> {
-        Ok(match self {
-            Self::Full(target) => Box::new(target.refresh(phi, rng)?),
-            Self::EvenOdd(target) => Box::new(target.refresh(phi, rng)?),
-            Self::Determinant(target) => Box::new(target.refresh(phi, rng)?),
-            Self::Quenched(target) => Box::new(target.refresh(phi, rng)?),
-        })
-    }
-}
-
-impl HmcTarget {
-    /// Mean conjugate gradient iterations a solve; `None` where nothing is solved.
-    pub(crate) fn mean_iterations(&self) -> Option<f64> {
-        match self {
-            Self::Full(target) => Some(target.mean_iterations()),
-            Self::EvenOdd(target) => Some(target.mean_iterations()),
-            Self::Determinant(_) | Self::Quenched(_) => None,
-        }
-    }
+/// A theory of whatever field.
+pub(crate) enum AnyTheory {
+    /// Of a real scalar.
+    Scalar(Box<dyn ScalarTheory>),
+    /// Of links.
+    Gauge(Box<dyn GaugeTheory>),
 }
 
 /// The theory of a configuration.
 ///
 /// # Errors
 /// When its operators do not exist at these parameters.
-pub(crate) fn theory(config: &Config, device: &Device) -> Result<Box<dyn ScalarTheory>> {
+pub(crate) fn any_theory(config: &Config, device: &Device) -> Result<AnyTheory> {
     let lattice = Lattice::new(&config.lattice.dims)?;
-    match &config.action {
-        config::Theory::Yukawa(parameters) => Ok(Box::new(Yukawa::new(&lattice, parameters, device)?)),
-    }
+    Ok(match &config.action {
+        config::Theory::Yukawa(action) => {
+            AnyTheory::Scalar(Box::new(yukawa::Yukawa::new(&lattice, action, device)?))
+        }
+        config::Theory::Qcd(action) => {
+            AnyTheory::Gauge(Box::new(qcd::Qcd::new(&lattice, action, config, device)?))
+        }
+    })
 }
 
-/// φ⁴ with two degenerate staggered fermions, [YUK (40)] and [YUK (41)].
-pub(crate) struct Yukawa {
-    config: config::Yukawa,
-    bosonic: Phi4,
-    dirac: StaggeredYukawa,
-    even_odd: Option<EvenOddYukawa>,
-    dense: DenseYukawa,
-    device: Device,
-}
-
-impl Yukawa {
-    /// The theory on a lattice.
-    ///
-    /// # Errors
-    /// When the even/odd form is asked for and singular.
-    pub(crate) fn new(lattice: &Lattice, config: &config::Yukawa, device: &Device) -> Result<Self> {
-        let boundary = match config.fermion_boundary {
-            FermionBoundary::Antiperiodic => Boundary::Antiperiodic,
-            FermionBoundary::Periodic => Boundary::Periodic,
-        };
-        let bosonic = Phi4::new(lattice, config.m2, config.lambda)?;
-        let dirac = StaggeredYukawa::new(lattice, config.fermion_mass, config.g, boundary)?;
-        let (even_odd, dense) = if config.even_odd {
-            (Some(EvenOddYukawa::new(&dirac, Parity::Even, device)?), DenseYukawa::even_odd(&dirac)?)
-        } else {
-            (None, DenseYukawa::full(&dirac))
-        };
-        Ok(Self { config: config.clone(), bosonic, dirac, even_odd, dense, device: device.clone() })
-    }
-
-    fn exact(&self) -> Sum<Phi4, DeterminantAction> {
-        Sum(self.bosonic.clone(), DeterminantAction(self.dense.clone()))
-    }
-}
-
-impl ScalarTheory for Yukawa {
-    fn name(&self) -> &'static str {
-        "yukawa"
-    }
-
-    fn parameters(&self) -> Map<String, Value> {
-        let parameters = json!({
-            "dims": self.lattice().dims(),
-            "m2": self.config.m2,
-            "lambda": self.config.lambda,
-            "g": self.config.g,
-            "fermion_mass": self.config.fermion_mass,
-            "fermion_boundary": self.config.fermion_boundary,
-        });
-        parameters.as_object().cloned().unwrap_or_default()
-    }
-
-    fn lattice(&self) -> &Lattice {
-        self.bosonic.lattice()
-    }
-
-    fn local_potential(&self) -> LocalPotential {
-        // S_B = Σ_x [(m² + 2d) φ_x² + λ φ_x⁴ − 2 Σ_μ φ_x φ_{x+μ}]
-        LocalPotential {
-            quadratic: self.config.m2 + 2.0 * self.lattice().ndim() as f64,
-            quartic: self.config.lambda,
-            hopping: 2.0,
+/// The theory of a configuration for those who know scalar fields only.
+///
+/// # Errors
+/// When it is a gauge theory, or its operators do not exist at these parameters.
+pub(crate) fn theory(config: &Config, device: &Device) -> Result<Box<dyn ScalarTheory>> {
+    match any_theory(config, device)? {
+        AnyTheory::Scalar(theory) => Ok(theory),
+        AnyTheory::Gauge(theory) => {
+            bail!("there are no flows for gauge theories such as {} yet", theory.name())
         }
-    }
-
-    fn action(&self) -> BoxedAction {
-        Box::new(self.exact())
-    }
-
-    fn hmc_target(&self, fermions: FermionTreatment, solver: ConjugateGradient) -> HmcTarget {
-        let bosonic = self.bosonic.clone();
-        match fermions {
-            FermionTreatment::Pseudofermion => match self.joint(solver) {
-                JointTheory::Full(theory) => HmcTarget::Full(theory),
-                JointTheory::EvenOdd(theory) => HmcTarget::EvenOdd(theory),
-            },
-            FermionTreatment::Determinant => HmcTarget::Determinant(Exact(self.exact())),
-            FermionTreatment::None => HmcTarget::Quenched(Exact(bosonic)),
-        }
-    }
-
-    fn training_target(&self, gradient: Gradient, solver: ConjugateGradient) -> BoxedTarget {
-        let bosonic = self.bosonic.clone();
-        BoxedTarget(match (gradient, &self.even_odd) {
-            (Gradient::Determinant, _) => Box::new(Exact(self.exact())),
-            (Gradient::Stochastic, Some(dirac)) => {
-                Box::new(StochasticDeterminant { bosonic, dirac: dirac.clone(), solver, draws: 1 })
-            }
-            (Gradient::Stochastic, None) => {
-                Box::new(StochasticDeterminant { bosonic, dirac: self.dirac.clone(), solver, draws: 1 })
-            }
-        })
-    }
-
-    fn joint(&self, solver: ConjugateGradient) -> JointTheory {
-        let bosonic = self.bosonic.clone();
-        match &self.even_odd {
-            Some(dirac) => JointTheory::EvenOdd(Box::new(Pseudofermion::new(bosonic, dirac.clone(), solver))),
-            None => JointTheory::Full(Pseudofermion::new(bosonic, self.dirac.clone(), solver)),
-        }
-    }
-
-    fn observables(&self) -> &'static [&'static str] {
-        &["magnetization", "condensate", "phi2"]
-    }
-
-    fn evaluate(&self, phi: &Tensor) -> Result<Evaluation> {
-        let phi = phi.detach();
-        let bosonic = self.bosonic.action(&phi)?.to_vec1::<f64>()?;
-        // One decomposition for the determinant and the trace of the inverse.
-        let (log_det, diagonal) = self.dense.log_abs_det_and_inverse_diagonal(&phi)?;
-        let action = bosonic.iter().zip(&log_det).map(|(s, log_det)| s - 2.0 * log_det).collect();
-        let volume = self.lattice().volume();
-        let magnetization = Magnetization.measure(&phi)?.to_vec1::<f64>()?;
-        let phi2 = Phi2.measure(&phi)?.to_vec1::<f64>()?;
-        let observables = diagonal
-            .chunks_exact(volume)
-            .zip(magnetization.iter().zip(&phi2))
-            .map(|(diagonal, (m, phi2))| vec![*m, diagonal.iter().sum::<f64>() / volume as f64, *phi2])
-            .collect();
-        Ok(Evaluation { action, observables })
-    }
-
-    fn correlators(&self, phi: &Tensor) -> Result<Vec<Correlator>> {
-        let observables: [Box<dyn Observable<Tensor>>; 2] =
-            [Box::new(TwoPoint::new(self.lattice())), Box::new(FermionCorrelator::new(&self.dense))];
-        observables.iter().map(|o| Ok((o.name(), o.measure(phi)?.to_vec2::<f64>()?))).collect()
-    }
-
-    fn force_norms(
-        &self,
-        phi: &Tensor,
-        solver: ConjugateGradient,
-        rng: &mut Rng,
-    ) -> Result<Vec<(&'static str, f64)>> {
-        let built;
-        let even_odd = match &self.even_odd {
-            Some(even_odd) => even_odd,
-            None => {
-                match EvenOddYukawa::new(&self.dirac, Parity::Even, &self.device) {
-                    Ok(even_odd) => built = even_odd,
-                    // Periodic time: there is no even/odd form to compare, and the report leaves the ratios out.
-                    Err(latflow_fermion::Error::SingularHopping { .. }) => {
-                        let names = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
-                        return Ok(names.map(|name| (name, f64::NAN)).to_vec());
-                    }
-                    Err(error) => return Err(error.into()),
-                }
-                &built
-            }
-        };
-        let norms = force_ratios(
-            phi,
-            &self.bosonic,
-            &DeterminantAction(self.dense.clone()),
-            &Pseudofermion::new(self.bosonic.clone(), self.dirac.clone(), solver),
-            &Pseudofermion::new(self.bosonic.clone(), even_odd.clone(), solver),
-            rng,
-        )?;
-        let mean = |norms: &[f64]| norms.iter().sum::<f64>() / norms.len() as f64;
-        Ok(vec![
-            ("bosonic", mean(&norms.bosonic)),
-            ("determinant", mean(&norms.determinant)),
-            ("pseudofermion", mean(&norms.pseudofermion)),
-            ("even_odd_pseudofermion", mean(&norms.even_odd_pseudofermion)),
-        ])
-    }
-
-    fn measure(&self, phi: &Tensor) -> Result<Map<String, Value>> {
-        let full = DenseYukawa::full(&self.dirac);
-        let (log_det, diagonal) = full.log_abs_det_and_inverse_diagonal(phi)?;
-        let correlator = FermionCorrelator::new(&full).measure(phi)?.to_vec2::<f64>()?;
-        let values = json!({
-            "action_boson": self.bosonic.action(phi)?.to_vec1::<f64>()?[0],
-            "log_abs_det": log_det[0],
-            "magnetization": Magnetization.measure(phi)?.to_vec1::<f64>()?[0],
-            "phi2": Phi2.measure(phi)?.to_vec1::<f64>()?[0],
-            "condensate": diagonal.iter().sum::<f64>() / self.lattice().volume() as f64,
-            "fermion_correlator": correlator[0],
-        });
-        Ok(values.as_object().cloned().unwrap_or_default())
     }
 }

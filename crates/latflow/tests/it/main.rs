@@ -11,5 +11,7 @@ mod inputs;
 mod measure;
 mod pipeline;
 mod presets;
+mod qcd;
+mod qcd_measure;
 #[cfg(unix)]
 mod resume;

@@ -27,7 +27,7 @@ fn all_can_be_read_and_have_the_papers_couplings() {
             }
             let config = load(&path, &[], Needs::Flow).unwrap_or_else(|error| panic!("{error}"));
             let name = path.file_name().expect("a name").to_str().expect("plain text");
-            let Theory::Yukawa(action) = &config.action;
+            let Theory::Yukawa(action) = &config.action else { panic!("{:?}", config.action) };
             let expected = if name.contains("g0.1") { (-4.0, 6.0, 0.1) } else { (-1.55, 2.4, 0.3) };
             assert_eq!((action.m2, action.lambda, action.g), expected, "{name}");
             assert_eq!((action.fermion_mass, config.lattice.dims.as_slice()), (0.0, &[16, 16][..]), "{name}");

@@ -48,7 +48,7 @@ fn killed_runs_agree(
 }
 
 /// The same, in folders of another name.
-fn named_killed_runs_agree(
+pub(crate) fn named_killed_runs_agree(
     name: &str,
     command: &str,
     extra: &[&str],

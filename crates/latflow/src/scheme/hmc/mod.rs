@@ -1,47 +1,49 @@
-//! Hybrid Monte Carlo: thermalise and tune, measure, analyse.
+//! Hybrid Monte Carlo of any field, or what its configuration puts in its place: thermalise and tune, measure, analyse.
 //!
 //! Each row of the series is one measurement time,
 //!
 //! ```text
-//! acceptance probability, ⟨e^{−ΔH}⟩, one number a chain and observable, then what is measured more rarely, NaN elsewhere:
-//! the correlators, and the force norms averaged over the chains
+//! acceptance probability, ⟨e^{−ΔH}⟩ and solver iterations, averaged over chains and trajectories since the last row;
+//! one number a chain and observable; the correlators, averaged over groups of chains; the force norms, averaged over chains
 //! ```
+//!
+//! with NaN for what was not measured at this time.
+
+mod results;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use latflow_fermion::ConjugateGradient;
-use latflow_lattice::{Rng, Streams, normal_tensor};
-use latflow_observable::{Chains, jackknife};
-use latflow_sampler::{Hmc, Integrator, MarkovKernel, StepInfo, StepTuner};
+use latflow_lattice::{Configuration, Rng, Streams};
+use latflow_sampler::{StepInfo, StepTuner};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
-use super::Report;
-use super::series::observe_all;
 use crate::config::{self, Config, FermionTreatment};
 use crate::correlators::{CORRELATORS_EVERY, CorrelatorColumns};
-use crate::io::{Series, Snapshot};
-use crate::results::{Analysis, RunResult};
-use crate::run::{RunDirectory, Step, Task};
-use crate::session;
-use crate::theory::{HmcTarget, ScalarTheory, theory};
+use crate::io::Snapshot;
+use crate::results::reported_name;
+use crate::run::{CONFIGURATIONS, RunDirectory, Step, Task};
+use crate::theory::{FieldTheory, Update};
 
-/// Width of the random start, close to the fluctuations of the theories of interest.
-const START: f64 = 0.3;
 /// Measurements of the force norms in a run.
 const FORCE_MEASUREMENTS: u64 = 8;
-/// Acceptance and ⟨e^{−ΔH}⟩.
-const LEADING: usize = 2;
+/// Acceptance, ⟨e^{−ΔH}⟩ and iterations.
+const LEADING: usize = 3;
 
-pub(super) struct HmcTask {
+/// A theory of any field with its chains.
+pub(super) struct HmcTask<T: FieldTheory + ?Sized> {
     config: config::Hmc,
-    theory: Box<dyn ScalarTheory>,
+    theory: Box<T>,
     solver: ConjugateGradient,
-    kernel: Hmc<HmcTarget, Tensor>,
-    phi: Tensor,
+    update: Box<dyn Update<T::Field>>,
+    x: T::Field,
     state: State,
+    /// Where configurations go.
+    saved: PathBuf,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,26 +55,19 @@ pub(super) struct State {
     tuner_updates: u64,
     /// Sum of `log_steps` over the second half of the thermalization; its mean is what is kept, free of the search's noise.
     late_log_steps: f64,
+    /// Sums of the leading columns since the last row, and over how many trajectories.
+    sums: [f64; LEADING],
+    summed: u64,
 }
 
-impl HmcTask {
+impl<T: FieldTheory + ?Sized> HmcTask<T> {
     /// # Errors
-    /// When the theory does not exist at its parameters.
-    pub(super) fn new(config: &Config) -> Result<Self> {
-        let device = session::device(&config.device)?;
-        let theory = theory(config, &device)?;
-        let hmc = config.hmc.clone();
-        let solver =
-            ConjugateGradient { tolerance: hmc.solver_tolerance, max_iterations: hmc.solver_iterations };
-        let integrator = match hmc.integrator {
-            config::Integrator::Leapfrog => Integrator::Leapfrog,
-            config::Integrator::Omelyan => Integrator::Omelyan,
-        };
-        let target = theory.hmc_target(hmc.fermions, solver);
-        let kernel = Hmc::new(target, integrator, hmc.trajectory_length, hmc.steps)?;
-        let streams = Streams::new(config.seed);
-        let shape = [hmc.chains, theory.lattice().volume()];
-        let phi = normal_tensor(&mut streams.stream("hmc/start", 0), START, &shape, DType::F64, &device)?;
+    /// When the configuration asks for a kernel that does not exist.
+    pub(super) fn new(run: &RunDirectory, theory: Box<T>) -> Result<Self> {
+        let (Config { seed, .. }, hmc) = (run.config(), run.config().hmc.clone());
+        let update = theory.update(&hmc)?;
+        let streams = Streams::new(*seed);
+        let x = theory.start(hmc.start, hmc.chains, &mut streams.stream("hmc/start", 0))?;
         let state = State {
             done: 0,
             trajectories: streams.stream("hmc/trajectories", 0),
@@ -80,8 +75,11 @@ impl HmcTask {
             log_steps: StepTuner::new(hmc.target_acceptance, hmc.steps).log_steps,
             tuner_updates: 0,
             late_log_steps: 0.0,
+            sums: [0.0; LEADING],
+            summed: 0,
         };
-        Ok(Self { config: hmc, theory, solver, kernel, phi, state })
+        let (solver, saved) = (hmc.solver(), run.path(CONFIGURATIONS));
+        Ok(Self { config: hmc, theory, solver, update, x, state, saved })
     }
 
     fn tuning(&self) -> bool {
@@ -93,6 +91,14 @@ impl HmcTask {
         StepTuner { target: self.config.target_acceptance, log_steps, updates: tuner_updates }
     }
 
+    /// Molecular dynamics takes as many steps as the tuner says.
+    fn set_steps(&mut self) {
+        let steps = self.tuner().steps();
+        if let (true, Some(dynamics)) = (self.tuning(), self.update.dynamics()) {
+            dynamics.set_steps(steps);
+        }
+    }
+
     /// Measurement number k, if one falls on the trajectory just done.
     fn measurement(&self) -> Option<u64> {
         let measured = self.state.done.checked_sub(self.config.thermalization).filter(|n| *n > 0)?;
@@ -100,17 +106,18 @@ impl HmcTask {
     }
 
     fn correlators(&self) -> CorrelatorColumns {
-        CorrelatorColumns::new(self.config.chains, self.theory.lattice().time_extent())
+        CorrelatorColumns::new(self.theory.as_ref(), self.config.chains)
     }
 
-    fn row(&mut self, k: u64, acceptance: f64, exponential: f64) -> Result<Vec<f64>> {
-        let mut row = vec![acceptance, exponential];
-        let evaluation = self.theory.evaluate(&self.phi)?;
-        row.extend(evaluation.observables.iter().flatten());
+    fn row(&mut self, k: u64) -> Result<Vec<f64>> {
+        let n = self.state.summed as f64;
+        let mut row: Vec<f64> = self.state.sums.iter().map(|sum| sum / n).collect();
+        (self.state.sums, self.state.summed) = ([0.0; LEADING], 0);
+        row.extend(self.theory.observe(&self.x, k)?.iter().flatten());
         let correlators = self.correlators();
         let interval = CORRELATORS_EVERY.div_ceil(self.config.measure_every);
         row.extend(if k.is_multiple_of(interval) {
-            correlators.measure(self.theory.as_ref(), &self.phi)?
+            correlators.measure(self.theory.as_ref(), &self.x)?
         } else {
             correlators.absent()
         });
@@ -118,16 +125,43 @@ impl HmcTask {
         if self.config.fermions != FermionTreatment::None
             && k.is_multiple_of(measurements.div_ceil(FORCE_MEASUREMENTS))
         {
-            let norms = self.theory.force_norms(&self.phi, self.solver, &mut self.state.forces)?;
-            row.extend(norms.iter().map(|(_, norm)| norm));
+            row.extend(self.theory.force_norms(&self.x, self.solver, &mut self.state.forces)?);
         } else {
-            row.extend([f64::NAN; FORCES.len()]);
+            row.extend(self.theory.force_names().iter().map(|_| f64::NAN));
         }
         Ok(row)
     }
-}
 
-const FORCES: [&str; 4] = ["bosonic", "determinant", "pseudofermion", "even_odd_pseudofermion"];
+    /// One trajectory of all chains.
+    fn trajectory(&mut self) -> Result<StepInfo> {
+        match self.update.step(self.x.clone(), &mut self.state.trajectories) {
+            Ok((x, info)) => {
+                self.x = x.detach();
+                Ok(info)
+            }
+            Err(error) if solver_failed(&error) => {
+                let chains = self.config.chains;
+                let log_ratio = vec![f64::NEG_INFINITY; chains];
+                Ok(StepInfo { accepted: vec![false; chains], log_ratio, nonfinite: chains })
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// Lets the tuner see a trajectory of the thermalization; at the end of it the mean of its second half is kept.
+    fn tune(&mut self, acceptance: f64) {
+        let mut tuner = self.tuner();
+        tuner.observe(acceptance);
+        (self.state.log_steps, self.state.tuner_updates) = (tuner.log_steps, tuner.updates);
+        let early = self.config.thermalization / 2;
+        if self.state.done > early {
+            self.state.late_log_steps += tuner.log_steps;
+        }
+        if self.state.done == self.config.thermalization {
+            self.state.log_steps = self.state.late_log_steps / (self.config.thermalization - early) as f64;
+        }
+    }
+}
 
 /// A trajectory that ran away into a region where the solver does not converge is a rejection of all chains. That is exact:
 /// the reversed trajectory meets the same fields, so it fails too.
@@ -141,11 +175,39 @@ fn solver_failed(error: &latflow_sampler::Error) -> bool {
     )
 }
 
-impl Task for HmcTask {
+fn tensor_name(index: usize) -> String {
+    format!("field_{index}")
+}
+
+/// The tensors of a field, by name.
+fn tensors<X: Configuration>(x: &X) -> Result<BTreeMap<String, Tensor>> {
+    let mut found = BTreeMap::new();
+    x.map(&mut |tensor| {
+        found.insert(tensor_name(found.len()), tensor.clone());
+        Ok(tensor.clone())
+    })?;
+    Ok(found)
+}
+
+/// The field like `x` of these tensors.
+fn field<X: Configuration>(x: &X, tensors: &BTreeMap<String, Tensor>) -> Result<X> {
+    for (name, present) in self::tensors(x)? {
+        let found = tensors.get(&name).with_context(|| format!("the checkpoint has no `{name}`"))?;
+        let (expected, found) = (present.dims(), found.dims());
+        anyhow::ensure!(expected == found, "{name}: expected {expected:?}, got {found:?}");
+    }
+    let mut index = 0;
+    Ok(x.map(&mut |present| {
+        index += 1;
+        Ok(tensors[&tensor_name(index - 1)].to_device(present.device())?)
+    })?)
+}
+
+impl<T: FieldTheory + ?Sized> Task for HmcTask<T> {
     type State = State;
 
     fn name(&self) -> String {
-        "hmc".into()
+        self.theory.scheme().into()
     }
 
     fn total(&self) -> u64 {
@@ -162,154 +224,84 @@ impl Task for HmcTask {
 
     fn step(&mut self) -> Result<Step> {
         let thermalizing = self.state.done < self.config.thermalization;
-        if self.tuning() {
-            self.kernel.set_steps(self.tuner().steps());
-        }
-        // A fresh target counts this trajectory's iterations alone.
-        self.kernel.target = self.theory.hmc_target(self.config.fermions, self.solver);
-        let info = match self.kernel.step(self.phi.clone(), &mut self.state.trajectories) {
-            Ok((phi, info)) => {
-                self.phi = phi.detach();
-                info
-            }
-            Err(error) if solver_failed(&error) => {
-                let chains = self.config.chains;
-                StepInfo {
-                    accepted: vec![false; chains],
-                    log_ratio: vec![f64::NEG_INFINITY; chains],
-                    nonfinite: chains,
-                }
-            }
-            Err(other) => return Err(other.into()),
-        };
+        self.set_steps();
+        let info = self.trajectory()?;
         self.state.done += 1;
         let acceptance = info.acceptance_probability();
         if thermalizing && self.tuning() {
-            let mut tuner = self.tuner();
-            tuner.observe(acceptance);
-            (self.state.log_steps, self.state.tuner_updates) = (tuner.log_steps, tuner.updates);
-            let early = self.config.thermalization / 2;
-            if self.state.done > early {
-                self.state.late_log_steps += tuner.log_steps;
-            }
-            if self.state.done == self.config.thermalization {
-                self.state.log_steps =
-                    self.state.late_log_steps / (self.config.thermalization - early) as f64;
-            }
+            self.tune(acceptance);
         }
 
+        let iterations = self.update.iterations();
         let finite: Vec<f64> = info.log_ratio.iter().copied().filter(|ratio| ratio.is_finite()).collect();
         let energy = finite.iter().map(|ratio| -ratio).sum::<f64>() / finite.len() as f64;
-        let chains = self.config.chains as f64;
-        let exponential =
-            info.log_ratio.iter().map(|ratio| if ratio.is_nan() { 0.0 } else { ratio.exp() }).sum::<f64>()
-                / chains;
+        let exponential = info.log_ratio.iter().map(|r| if r.is_nan() { 0.0 } else { r.exp() }).sum::<f64>();
+        let leading = [acceptance, exponential / info.log_ratio.len() as f64, iterations.unwrap_or(0.0)];
+        if !thermalizing {
+            self.state.sums.iter_mut().zip(leading).for_each(|(sum, x)| *sum += x);
+            self.state.summed += 1;
+        }
         let mut rows = Vec::new();
         let mut metrics = Map::new();
         metrics.insert("phase".into(), json!(if thermalizing { "thermalization" } else { "measurement" }));
-        metrics.insert("acceptance".into(), json!(info.acceptance()));
-        metrics.insert("acceptance_probability".into(), json!(acceptance));
-        metrics.insert("delta_h".into(), json!(energy));
-        metrics.insert("nonfinite".into(), json!(info.nonfinite));
-        metrics.insert("integrator_steps".into(), json!(self.kernel.steps()));
-        if let Some(iterations) = self.kernel.target.mean_iterations() {
+        let mut status = Vec::new();
+        if let Some(dynamics) = self.update.dynamics() {
+            metrics.insert("acceptance".into(), json!(info.acceptance()));
+            metrics.insert("acceptance_probability".into(), json!(acceptance));
+            metrics.insert("delta_h".into(), json!(energy));
+            metrics.insert("nonfinite".into(), json!(info.nonfinite));
+            metrics.insert("integrator_steps".into(), json!(dynamics.steps()));
+            status.push(format!("acceptance {acceptance:.2} steps {}", dynamics.steps()));
+        }
+        if let Some(iterations) = iterations {
             metrics.insert("solver_iterations".into(), json!(iterations));
+            status.push(format!("iterations {iterations:.1}"));
         }
         if let Some(k) = self.measurement() {
-            let row = self.row(k, acceptance, exponential)?;
-            let n = self.theory.observables().len();
-            let chains = row[LEADING..LEADING + n * self.config.chains].chunks_exact(n);
-            metrics.insert(
-                "abs_magnetization".into(),
-                json!(chains.map(|o| o[0].abs()).sum::<f64>() / self.config.chains as f64),
-            );
+            let row = self.row(k)?;
+            let observables = self.theory.observables();
+            let chains = row[LEADING..LEADING + observables.len() * self.config.chains].iter();
+            let first = chains.step_by(observables.len());
+            let (name, absolute) = reported_name(&observables[0].name);
+            let mean = first.map(|x| if absolute { x.abs() } else { *x }).sum::<f64>();
+            metrics.insert(name, json!(mean / self.config.chains as f64));
             rows.push(row);
+            if self.config.save_every > 0 && k.is_multiple_of(self.config.save_every) {
+                self.theory.save(&self.x, &self.saved, self.state.done)?;
+            }
         }
-        let status = format!("acceptance {:.2} steps {}", acceptance, self.kernel.steps());
-        Ok(Step { metrics: Some(metrics), rows, status })
+        Ok(Step { metrics: Some(metrics), rows, status: status.join(" ") })
     }
 
     fn snapshot(&self) -> Result<Snapshot<State>> {
-        Ok(Snapshot {
-            tensors: BTreeMap::from([("phi".to_owned(), self.phi.clone())]),
-            state: self.state.clone(),
-        })
+        Ok(Snapshot { tensors: tensors(&self.x)?, state: self.state.clone() })
     }
 
     fn restore(&mut self, step: u64, snapshot: Snapshot<State>) -> Result<()> {
-        let phi = snapshot.tensors.get("phi").context("the checkpoint has no field `phi`")?;
-        anyhow::ensure!(
-            phi.dims() == self.phi.dims(),
-            "phi: expected {:?}, got {:?}",
-            self.phi.dims(),
-            phi.dims()
-        );
-        anyhow::ensure!(
-            snapshot.state.done == step,
-            "checkpoint of step {step} says {}",
-            snapshot.state.done
-        );
-        self.phi = phi.to_device(self.phi.device())?;
+        let found = snapshot.state.done;
+        anyhow::ensure!(found == step, "checkpoint of step {step} says {found}");
+        self.x = field(&self.x, &snapshot.tensors)?;
         self.state = snapshot.state;
-        let steps = self.tuner().steps();
-        self.kernel.set_steps(steps);
+        self.set_steps();
         Ok(())
     }
 }
 
-impl Report for HmcTask {
-    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
-        let names = self.theory.observables();
-        let (chains, correlators) = (self.config.chains, self.correlators());
-        let observed = LEADING + names.len() * chains;
-        let columns = observed + correlators.width() + FORCES.len();
-        let rows = Series::read_rows(&run.series(), columns)?;
-        let interval = self.config.measure_every as f64;
-        let mut analysis = Analysis::default();
-        let series = |index: usize| {
-            let chain = |c: usize| rows.iter().map(|row| row[LEADING + c * names.len() + index]).collect();
-            (0..chains).map(chain).collect()
-        };
-        let measured = observe_all(run, names, series, interval, &mut analysis)?;
-        correlators.analyse(run, &rows, observed, &mut analysis)?;
-        let forces: Vec<&[f64]> =
-            rows.iter().map(|row| &row[columns - FORCES.len()..]).filter(|row| !row[0].is_nan()).collect();
-        let force = |index: usize| forces.iter().map(|row| row[index]).sum::<f64>();
-        for (index, name) in FORCES.iter().enumerate().skip(1).filter(|_| !forces.is_empty()) {
-            analysis.force_ratios.insert((*name).to_owned(), force(index) / force(0));
-        }
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
 
-        let column = |index: usize| Chains::new(vec![rows.iter().map(|row| row[index]).collect()]);
-        let acceptance = column(0)?.mean();
-        // A trajectory that gained hundreds of units of energy makes the mean infinite: that is null, not a lost run.
-        let exponential = column(1)
-            .ok()
-            .and_then(|column| jackknife(&[&column], (rows.len() / 20).max(1), |means| means[0]).ok());
-        let (kernel, details) = (&self.kernel, &mut analysis.details);
-        details.insert("integrator_steps".into(), json!(kernel.steps()));
-        details.insert("force_evaluations".into(), json!(kernel.forces()));
-        details.insert("trajectory_length".into(), json!(self.config.trajectory_length));
-        details.insert(
-            "exp_minus_delta_h".into(),
-            json!(exponential.map(|e| [e.estimate.value, e.estimate.error])),
-        );
-        details.insert("fermions".into(), json!(self.config.fermions));
-        let trajectories = (self.config.trajectories * chains as u64) as f64;
-        let measuring = seconds * self.config.trajectories as f64 / self.total() as f64;
-        details.insert("seconds_per_trajectory".into(), json!(measuring / trajectories));
-        let independent = measured.tau_int.map(|tau| 2.0 * tau * measuring / trajectories);
-        details.insert("seconds_per_independent_configuration".into(), json!(independent));
-        let result = RunResult {
-            scheme: "hmc".into(),
-            theory: self.theory.name().into(),
-            model: None,
-            parameters: self.theory.parameters(),
-            acceptance: Some(acceptance),
-            ess: None,
-            seconds,
-            training_samples: 0,
-            observables: measured.observables,
-        };
-        Ok((result, analysis))
+    use super::{field, tensors};
+
+    #[test]
+    fn a_field_of_several_tensors_comes_back() {
+        let tensor = |x: f64| Tensor::full(x, (2, 3), &Device::Cpu).unwrap();
+        let (present, stored) = ((tensor(0.0), tensor(0.0)), (tensor(1.0), tensor(2.0)));
+        let found = field(&present, &tensors(&stored).unwrap()).unwrap();
+        let number = |x: &Tensor| x.to_vec2::<f64>().unwrap()[1][2];
+        assert_eq!((number(&found.0), number(&found.1)), (1.0, 2.0));
+        let other = (tensor(0.0), Tensor::full(0.0, (2, 4), &Device::Cpu).unwrap());
+        let error = field(&other, &tensors(&stored).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("field_1: expected [2, 4], got [2, 3]"), "{error}");
     }
 }

@@ -157,7 +157,7 @@ impl Task for TrainTask {
 
 impl Report for TrainTask {
     /// Writes the model, too.
-    fn results(&self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
+    fn results(&mut self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
         let quality = self.judge(FINAL_EVALUATION, self.total() + 1)?;
         let acceptance = quality.acceptance;
         let card = ModelCard {
@@ -194,6 +194,7 @@ impl Report for TrainTask {
             parameters: self.theory.parameters(),
             acceptance: acceptance.map(|a| a.value),
             ess: quality.ess,
+            draws: None,
             seconds,
             training_samples: self.training_samples(),
             observables: BTreeMap::new(),
