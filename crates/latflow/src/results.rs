@@ -79,6 +79,9 @@ pub(crate) struct Analysis {
     pub force_ratios: BTreeMap<String, f64>,
     /// Everything that only this scheme has.
     pub details: Map<String, Value>,
+    /// Rows of the same configurations with other weights.
+    #[serde(skip)]
+    pub others: Vec<RunResult>,
 }
 
 impl Analysis {
@@ -151,6 +154,16 @@ pub(crate) const CHAINS: &str = "chains";
 
 /// The observable that is the logarithm of a configuration's weight.
 pub(crate) const LOG_WEIGHT: &str = "log_weight";
+
+/// The weight made of n pseudofermions in the place of the determinant.
+pub(crate) fn drawn_weight(n: u64) -> String {
+    format!("{LOG_WEIGHT}_{n}")
+}
+
+/// Which n it is; `None` for anything else.
+pub(crate) fn draws_of(name: &str) -> Option<u64> {
+    name.strip_prefix(LOG_WEIGHT)?.strip_prefix('_')?.parse().ok()
+}
 
 /// Where a run keeps the chains of an observable.
 pub(crate) fn chain_file(run: &Path, name: &str) -> PathBuf {

@@ -6,7 +6,7 @@
 use super::{
     Config, FermionBoundary, FermionTreatment, Hmc, Method, ModelScheme, Sample, Theory, Train, Yukawa,
 };
-use super::{check_gauge, check_model};
+use super::{check_gauge, check_model, flow};
 
 /// Something that cannot be right.
 pub(super) struct Finding {
@@ -57,6 +57,7 @@ pub(super) fn check(config: &Config) -> Checked {
         }
         Theory::Qcd(action) => check_gauge::qcd(config, action)?,
     }
+    flow::check(config)?;
     hmc(&config.hmc)?;
     check_model::model(&config.model)?;
     train(&config.train)?;

@@ -77,6 +77,8 @@ pub enum Update {
     /// Heat bath and overrelaxation of the pure gauge theory; with flavours, its configurations are reweighted by the exact
     /// determinant.
     HeatBath,
+    /// Fresh configurations of the gauge flow of `[flow]`, reweighted.
+    Flow,
 }
 
 /// `start` of `[hmc]`

@@ -8,6 +8,7 @@ mod check;
 mod check_gauge;
 mod check_model;
 mod error;
+mod flow;
 mod gauge;
 mod load;
 mod model;
@@ -16,6 +17,7 @@ mod sections;
 
 pub use check::Needs;
 pub use error::ConfigError;
+pub use flow::{Flow, FlowKind};
 pub(crate) use gauge::COLOURS;
 pub use gauge::{Measure, Qcd, Start, Update};
 pub use load::{from_text, load};
@@ -51,6 +53,9 @@ pub struct Config {
     /// What is measured on gauge fields.
     #[serde(default)]
     pub measure: Measure,
+    /// Gauge flows that are fitted.
+    #[serde(default)]
+    pub flow: Flow,
     /// The flow.
     #[serde(default)]
     pub model: Model,

@@ -17,6 +17,12 @@ pub(crate) struct Published {
     pub steps: usize,
     /// Accepted trajectories.
     pub hmc_acceptance: f64,
+    /// Effective size of the paper's model …
+    pub ess: f64,
+    /// … with this many pseudofermions, and …
+    pub draws: u64,
+    /// … a bound on that of the Haar measure.
+    pub ess_haar: f64,
 }
 
 /// [QCD Sec. 3.2]
@@ -28,6 +34,9 @@ pub(crate) const PUBLISHED: Published = Published {
     trajectory_length: 0.5,
     steps: 5,
     hmc_acceptance: 0.95,
+    ess: 0.1,
+    draws: 512,
+    ess_haar: 1e-4,
 };
 
 #[cfg(test)]

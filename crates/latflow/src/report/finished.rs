@@ -16,6 +16,8 @@ use crate::run::{MODEL, RunDirectory};
 pub(crate) struct Finished {
     /// Its row of `results.json`.
     pub result: RunResult,
+    /// Rows of the same configurations with other weights.
+    pub others: Vec<RunResult>,
     /// Its `analysis.json`.
     pub analysis: Analysis,
     /// Its complete configuration, as TOML.
@@ -51,6 +53,7 @@ impl Finished {
         let card = if weights.exists() { read_card(&read(&weights)?)? } else { None };
         Ok(Self {
             result: results.runs.remove(0),
+            others: results.runs,
             analysis,
             config: run.config().to_toml(),
             dims: run.config().lattice.dims.clone(),

@@ -3,6 +3,8 @@
 //! ```text
 //! OUT/hmc                           two flavours by pseudofermions
 //! OUT/reweighting                   the pure gauge theory by heat bath, reweighted with the exact determinant
+//! OUT/haar, OUT/flow                Haar-distributed links, and the flow of loop features, both reweighted
+//! OUT/frontier/b2, …                the flow at other couplings, masses and volumes
 //! OUT/pure/b5.7/heat_bath, …/hmc    the pure gauge theory by both algorithms
 //! ```
 
@@ -26,6 +28,8 @@ use crate::scheme::Scheme as Run;
 enum Scheme {
     /// Hybrid Monte Carlo with its checks: exact reweighting of pure gauge fields, heat bath against HMC.
     Hmc,
+    /// Flows, beside hybrid Monte Carlo at the paper's point.
+    Flow,
     /// Everything there is.
     All,
 }
@@ -88,6 +92,30 @@ impl Plan {
         Ok(config)
     }
 
+    /// Flows at the paper's point.
+    fn flows(&self) -> Result<Vec<Labelled>> {
+        let haar = [
+            "flow.kind=haar".to_owned(),
+            "measure.flow_every=0".to_owned(),
+            "measure.pion_every=0".to_owned(),
+        ];
+        Ok(vec![
+            ("Haar, reweighted".into(), "haar".into(), self.config("flow", 20, &haar)?),
+            ("loop flow".into(), "flow".into(), self.config("flow", 21, &[])?),
+        ])
+    }
+
+    /// Flows beyond it.
+    fn frontier(&self) -> Result<Vec<Labelled>> {
+        let quiet = ["measure.flow_every=0", "measure.pion_every=0"];
+        let run = |(index, (label, folder, settings)): (usize, &(&str, &str, &[&str]))| {
+            let settings: Vec<String> = quiet.iter().chain(*settings).map(|s| (*s).to_owned()).collect();
+            let config = self.config("flow", 30 + index as u64, &settings)?;
+            Ok(((*label).to_owned(), Path::new("frontier").join(folder), config))
+        };
+        FRONTIER.iter().enumerate().map(run).collect()
+    }
+
     /// Every run: its folder and its configuration.
     fn runs(&self) -> Result<Runs> {
         let pure = BETAS.iter().enumerate().map(|(index, beta)| {
@@ -102,6 +130,8 @@ impl Plan {
         Ok(Runs {
             hmc: ("hmc".into(), self.config("hmc", 1, &[])?),
             reweighting: ("reweighting".into(), self.config("reweighting", 2, &[])?),
+            flows: self.flows()?,
+            frontier: self.frontier()?,
             pure: pure.collect::<Result<_>>()?,
         })
     }
@@ -111,11 +141,36 @@ impl Plan {
 struct Runs {
     hmc: (PathBuf, Config),
     reweighting: (PathBuf, Config),
+    flows: Vec<Labelled>,
+    frontier: Vec<Labelled>,
     pure: Vec<[(PathBuf, Config); 2]>,
 }
 
+/// A run with its name for people.
+type Labelled = (String, PathBuf, Config);
+
 /// Seeds set aside for the ensembles of each seed of a configuration.
 const SEEDS: u64 = 100;
+/// Beyond the paper's point: name, folder and what is changed. Coefficients for 8⁴ are fitted on 4⁴.
+const FRONTIER: [(&str, &str, &[&str]); 6] = [
+    ("κ = 0.13", "k0.13", &["action.qcd.kappa=0.13"]),
+    ("β = 2", "b2", &["action.qcd.beta=2.0", "flow.intervals=9"]),
+    ("β = 2, annealed", "b2_annealed", &["action.qcd.beta=2.0", "flow.intervals=9", "flow.sweeps=2"]),
+    ("β = 3", "b3", &["action.qcd.beta=3.0", "flow.intervals=9"]),
+    ("β = 3, annealed", "b3_annealed", &["action.qcd.beta=3.0", "flow.intervals=27", "flow.sweeps=2"]),
+    (
+        "8⁴, fitted on 4⁴",
+        "l8",
+        &[
+            "lattice.dims=[8, 8, 8, 8]",
+            "flow.fit_dims=[4, 4, 4, 4]",
+            "hmc.chains=8",
+            "hmc.trajectories=8",
+            "flow.draws=[1, 8]",
+            "flow.exact=false",
+        ],
+    ),
+];
 /// Couplings of the pure gauge theory: two of strong coupling, and one with published numbers.
 const BETAS: [f64; 3] = [1.0, 2.0, 5.7];
 
@@ -136,9 +191,11 @@ pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
     let (stages, plan) =
         Stages::open(place, Plan { scale: *scale, scheme: *scheme, device: device.clone() })?;
     let mut qcd = Qcd::default();
-    let Runs { hmc, reweighting, pure } = plan.runs()?;
+    let Runs { hmc, reweighting, flows, frontier, pure } = plan.runs()?;
+    let only_flows = plan.scheme == Scheme::Flow;
+    let only_hmc = plan.scheme == Scheme::Hmc;
     let run = |(folder, config): (PathBuf, Config)| stages.run(Run::Hmc, &folder, config, Files::new());
-    for pair in pure {
+    for pair in pure.into_iter().filter(|_| !only_flows) {
         let [heat_bath, hmc] = pair;
         let Some(heat_bath) = run(heat_bath)? else { return Ok(stages.interrupted()) };
         let Some(hmc) = run(hmc)? else { return Ok(stages.interrupted()) };
@@ -146,10 +203,20 @@ pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
     }
     let Some(finished) = run(hmc)? else { return Ok(stages.interrupted()) };
     qcd.hmc = Some(finished);
-    let Some(finished) = run(reweighting)? else { return Ok(stages.interrupted()) };
-    qcd.schemes.push(report::Scheme { label: "pure gauge, reweighted".into(), run: finished });
+    if !only_flows {
+        let Some(finished) = run(reweighting)? else { return Ok(stages.interrupted()) };
+        qcd.schemes.push(report::Scheme { label: "pure gauge, reweighted".into(), run: finished });
+    }
+    let paper = flows.len();
+    for (index, (label, folder, config)) in
+        flows.into_iter().chain(frontier).filter(|_| !only_hmc).enumerate()
+    {
+        let Some(run) = run((folder, config))? else { return Ok(stages.interrupted()) };
+        let list = if index < paper { &mut qcd.schemes } else { &mut qcd.frontier };
+        list.push(report::Scheme { label, run });
+    }
     let tables = report::write(stages.root(), &plan.flags(), &qcd)?;
-    let schemes = qcd.schemes.iter().map(|scheme| &scheme.run);
+    let schemes = qcd.schemes.iter().chain(&qcd.frontier).map(|scheme| &scheme.run);
     stages.conclude(qcd.hmc.iter().chain(schemes).chain(qcd.pure.iter().flatten()), &tables)
 }
 

@@ -141,7 +141,9 @@ impl Stages {
         runs: impl Iterator<Item = &'a Finished>,
         tables: &str,
     ) -> Result<ExitCode> {
-        let results = Results { runs: runs.map(|run| run.result.clone()).collect() };
+        let results = Results {
+            runs: runs.flat_map(|run| std::iter::once(&run.result).chain(&run.others)).cloned().collect(),
+        };
         let results = serde_json::to_string_pretty(&results)?;
         write_atomically(&self.root.join("results.json"), results.as_bytes())?;
         session::print(tables)?;

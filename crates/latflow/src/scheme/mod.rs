@@ -48,8 +48,9 @@ trait Report: Task {
 fn complete<T: Report>(mut task: T, run: &RunDirectory, session: &Session) -> Result<Outcome> {
     let outcome = drive(&mut task, run, session)?;
     if let Outcome::Finished { seconds } = outcome {
-        let (result, analysis) = task.results(run, seconds)?;
-        run.finish(&Results { runs: vec![result] }, &analysis)?;
+        let (result, mut analysis) = task.results(run, seconds)?;
+        let others = std::mem::take(&mut analysis.others);
+        run.finish(&Results { runs: std::iter::once(result).chain(others).collect() }, &analysis)?;
     }
     Ok(outcome)
 }

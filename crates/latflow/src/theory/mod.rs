@@ -3,6 +3,7 @@
 //! A new theory is one variant of [`config::Theory`], one arm in [`theory`] and one file with its [`FieldTheory`] and, beside
 //! it, [`ScalarTheory`] or [`GaugeTheory`], whatever its field is.
 
+mod gauge_flow;
 mod joint;
 mod qcd;
 mod update;
@@ -68,6 +69,16 @@ pub(crate) trait FieldTheory {
     /// theory's; `None` where they are drawn from its own.
     fn log_weight(&self) -> Option<usize> {
         None
+    }
+
+    /// Pseudofermions of that weight; 0 for the exact determinant.
+    fn draws(&self) -> u64 {
+        0
+    }
+
+    /// What the tables do not ask for.
+    fn details(&self) -> Map<String, Value> {
+        Map::new()
     }
 
     /// Writes the configurations of all chains into a folder, in files of this step.
@@ -205,7 +216,13 @@ pub(crate) fn any_theory(config: &Config, device: &Device) -> Result<AnyTheory> 
             AnyTheory::Scalar(Box::new(yukawa::Yukawa::new(&lattice, action, device)?))
         }
         config::Theory::Qcd(action) => {
-            AnyTheory::Gauge(Box::new(qcd::Qcd::new(&lattice, action, config, device)?))
+            let qcd = qcd::Qcd::new(&lattice, action, config, device)?;
+            AnyTheory::Gauge(match config.hmc.method {
+                config::Update::Flow => {
+                    Box::new(gauge_flow::GaugeFlow::new(qcd, &config.flow, config.seed, device)?)
+                }
+                config::Update::Hmc | config::Update::HeatBath => Box::new(qcd),
+            })
         }
     })
 }

@@ -71,6 +71,16 @@ impl Qcd {
         Ok(theory)
     }
 
+    /// The quarks in the sea.
+    pub(crate) fn sea(&self) -> Option<&Wilson> {
+        self.quarks.as_ref().filter(|_| self.action.n_f > 0)
+    }
+
+    /// The coupling β.
+    pub(crate) fn beta(&self) -> f64 {
+        self.action.beta
+    }
+
     /// Whether chains are of the pure gauge theory and reweighted.
     fn reweighted(&self) -> bool {
         self.method == config::Update::HeatBath && self.action.n_f > 0
@@ -190,6 +200,7 @@ impl FieldTheory for Qcd {
             config::Update::Hmc => "hmc",
             config::Update::HeatBath if self.reweighted() => "reweighting",
             config::Update::HeatBath => "heat_bath",
+            config::Update::Flow => "flow",
         }
     }
 

@@ -7,6 +7,7 @@
 //! ```
 
 mod figures;
+mod flows;
 mod histograms;
 
 use std::path::Path;
@@ -28,6 +29,8 @@ pub(crate) struct Qcd {
     pub hmc: Option<Finished>,
     /// Other ensembles of the same theory.
     pub schemes: Vec<Scheme>,
+    /// Flows at other couplings, masses and volumes.
+    pub frontier: Vec<Scheme>,
     /// The pure gauge theory, each coupling by heat bath and by HMC.
     pub pure: Vec<[Finished; 2]>,
 }
@@ -78,7 +81,8 @@ pub(crate) fn write(root: &Path, settings: &str, qcd: &Qcd) -> Result<String> {
     blocks.push(Block::Heading(2, "How to reproduce".into()));
     blocks.push(Block::Code(format!("cargo xtask repro-qcd {settings}")));
     blocks.push(Block::Heading(2, "Configurations".into()));
-    let all = qcd.hmc.iter().chain(qcd.schemes.iter().map(|s| &s.run)).chain(qcd.pure.iter().flatten());
+    let flows = qcd.schemes.iter().chain(&qcd.frontier).map(|s| &s.run);
+    let all = qcd.hmc.iter().chain(flows).chain(qcd.pure.iter().flatten());
     blocks.extend(all.map(|run| Block::Details(title(run), run.config.clone())));
     publish(root, &blocks, &figures)?;
     Ok(markdown(&tables))
@@ -106,6 +110,19 @@ fn tables(qcd: &Qcd) -> Vec<Block> {
         blocks.push(Block::Text(title(first)));
         blocks.push(Block::Table(sampling(&rows)));
         blocks.push(Block::Table(observables(&rows, qcd.hmc.as_ref())));
+    }
+    let flow =
+        |scheme: &&Scheme| scheme.run.result.draws.is_some() && scheme.run.result.scheme != "reweighting";
+    let all = qcd.schemes.iter().filter(flow).chain(&qcd.frontier);
+    let all: Vec<(&str, &Finished)> = all.map(|scheme| (scheme.label.as_str(), &scheme.run)).collect();
+    if !all.is_empty() {
+        blocks.push(Block::Heading(2, "Flows".into()));
+        blocks.push(Block::Text(format!(
+            "The paper reaches an ESS of about {} with {} pseudofermions at its point, and below {} by reweighting from the Haar \
+             measure.",
+            PUBLISHED.ess, PUBLISHED.draws, PUBLISHED.ess_haar
+        )));
+        blocks.push(Block::Table(flows::flows(&all)));
     }
     if !qcd.pure.is_empty() {
         blocks.push(Block::Heading(2, "The pure gauge theory by two algorithms".into()));

@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 
 use super::{HmcTask, LEADING};
 use crate::io::Series;
-use crate::results::{Analysis, Measured, RunResult};
+use crate::results::{Analysis, LOG_WEIGHT, Measured, RunResult, draws_of};
 use crate::run::{RunDirectory, Task};
 use crate::scheme::Report;
 use crate::scheme::series::observe_all;
@@ -45,7 +45,7 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
         let mut plain = Map::new();
         for (index, measurand) in self.theory.observables().iter().enumerate() {
             let name = &measurand.name;
-            if index == weight {
+            if index == weight || name == LOG_WEIGHT || draws_of(name).is_some() {
                 observables.remove(name);
                 continue;
             }
@@ -72,6 +72,20 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
         }
         let weights = LogWeights::new(&all)?;
         Ok((weights.ess(), weights.acceptance().ok().map(|acceptance| acceptance.value)))
+    }
+
+    /// The same configurations with weights of pseudofermions instead of the determinant: effective size, acceptance and
+    /// reweighted means.
+    fn drawn(&self, rows: &[Vec<f64>], exact: &RunResult, analysis: &mut Analysis) -> Result<()> {
+        for (weight, measurand) in self.theory.observables().iter().enumerate() {
+            let Some(draws) = draws_of(&measurand.name) else { continue };
+            let mut observables = exact.observables.clone();
+            let mut rest = Analysis::default();
+            let (ess, acceptance) = self.reweight(rows, weight, &mut observables, &mut rest)?;
+            let (ess, draws) = (Some(ess), Some(draws));
+            analysis.others.push(RunResult { acceptance, ess, draws, observables, ..exact.clone() });
+        }
+        Ok(())
     }
 
     /// The columns that belong to all chains, and what they cost.
@@ -137,9 +151,9 @@ impl<T: FieldTheory + ?Sized> Report for HmcTask<T> {
         let (mut ess, mut draws) = (None, None);
         if let Some(weight) = self.theory.log_weight() {
             let (size, accepted) = self.reweight(&rows, weight, &mut measured.observables, &mut analysis)?;
-            // The weights are those of the exact determinant.
-            (ess, acceptance, draws) = (Some(size), accepted, Some(0));
+            (ess, acceptance, draws) = (Some(size), accepted, Some(self.theory.draws()));
         }
+        analysis.details.extend(self.theory.details());
         let result = RunResult {
             scheme: self.theory.scheme().into(),
             theory: self.theory.name().into(),
@@ -152,6 +166,7 @@ impl<T: FieldTheory + ?Sized> Report for HmcTask<T> {
             training_samples: 0,
             observables: measured.observables,
         };
+        self.drawn(&rows, &result, &mut analysis)?;
         Ok((result, analysis))
     }
 }

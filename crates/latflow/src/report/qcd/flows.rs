@@ -1,0 +1,58 @@
+//! What gauge flows reach: effective sizes for several numbers of pseudofermions, and the frontier.
+
+use latflow_observable::ValueError;
+
+use super::super::document::{Cell, Table};
+use super::super::percent;
+use super::{Finished, parameter};
+use crate::progress::duration;
+
+/// An ensemble and its name for people.
+type Row<'a> = (&'a str, &'a Finished);
+
+/// Numbers of draws of any of the ensembles, 0, which is the exact determinant, first.
+fn draws(rows: &[Row<'_>]) -> Vec<u64> {
+    let all = rows.iter().flat_map(|(_, run)| std::iter::once(&run.result).chain(&run.others));
+    let mut all: Vec<u64> = all.filter_map(|result| result.draws).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The ensembles with fermions: ESS and acceptance for each number of draws.
+pub(super) fn flows(rows: &[Row<'_>]) -> Table {
+    let draws = draws(rows);
+    let name = |n: &u64| match n {
+        0 => "ESS, exact determinant".to_owned(),
+        1 => "1 draw".to_owned(),
+        n => format!("{n} draws"),
+    };
+    let mut header: Vec<Cell> = ["", "lattice", "β", "κ"].map(Cell::from).to_vec();
+    header.extend(draws.iter().map(|n| Cell::from(name(n))));
+    let last = ["acceptance, exact", "Var(log w)/V", "log Z", "h against h/2", "fit", "a configuration"];
+    header.extend(last.map(Cell::from));
+    let mut table = vec![header];
+    for (label, run) in rows {
+        let dims: Vec<String> = run.dims.iter().map(usize::to_string).collect();
+        let mut row = vec![
+            Cell::from(*label),
+            dims.join("×").into(),
+            parameter(run, "beta").to_string().into(),
+            Some(parameter(run, "kappa")).filter(|k| k.is_finite()).map(|k| k.to_string()).into(),
+        ];
+        for n in &draws {
+            let mut results = std::iter::once(&run.result).chain(&run.others);
+            let found = results.find(|result| result.draws == Some(*n));
+            row.push(found.and_then(|result| result.ess).map(percent).into());
+        }
+        row.push(run.result.acceptance.map(percent).into());
+        let text = |x: Option<ValueError>| Cell::from(x.map(|x| x.to_string()));
+        row.push(text(run.pair("log_weight_variance_per_site")));
+        row.push(text(run.pair("log_z")));
+        row.push(run.detail("integration_error").map(|e| format!("{e:.0e}")).into());
+        row.push(run.detail("fit_seconds").map(duration).into());
+        row.push(run.detail("seconds_per_trajectory").map(|s| format!("{:.0} ms", 1e3 * s)).into());
+        table.push(row);
+    }
+    Table { rows: table }
+}
