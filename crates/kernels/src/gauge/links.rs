@@ -41,6 +41,13 @@ impl Place {
         let next = lattice.backward(self.site, mu);
         Self { site: next.site as usize, masks: [next.mask as usize, 0] }
     }
+
+    /// x − μ̂, as a second step.
+    #[inline(always)]
+    pub(super) fn then_backward(self, lattice: &LaneLattice, mu: usize) -> Self {
+        let next = lattice.backward(self.site, mu);
+        Self { site: next.site as usize, masks: [self.masks[0], next.mask as usize] }
+    }
 }
 
 impl<T: crate::conv::simd::Element> BlockLinks<'_, T> {

@@ -11,6 +11,7 @@
 //! that along U → e^{i s T^a} U. Links are `[B, d, V, N, N, 2]`, periodic.
 
 mod links;
+mod motion;
 mod staples;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::lanes::{FieldShape, LaneField, LaneLattice, lanes_of};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use links::BlockLinks;
+pub use motion::{LinkBlock, LinkTangent, Stage};
 use rayon::prelude::*;
 use staples::{Gradient, Output, Sums, planes};
 use std::sync::{Arc, Mutex, PoisonError};

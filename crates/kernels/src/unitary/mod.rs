@@ -9,6 +9,8 @@
 //! N = 2 and 3, unrolled, eight (f64) or sixteen (f32) matrices side by side. Whoever has other N, or another device, composes
 //! the same from candle's operations: [`fused`] says which it is.
 
+#![allow(clippy::needless_range_loop, reason = "matrix elements are indexed as in the formulas")]
+
 mod algebra;
 mod blocks;
 mod exponential;
@@ -28,6 +30,7 @@ pub use product::matrix_product;
 pub use projection::{project_to_su_n, su_n_deviation};
 pub(crate) use register::{Complex, Instructions, Real};
 pub use rotation::rotate;
+pub(crate) use series::Series;
 
 use candle_core::{DType, Result, Tensor};
 

@@ -1,5 +1,6 @@
 //! Gauge fields: links in SU(N), their algebra, and what is built of them.
 
+pub mod fused;
 mod haar;
 mod links;
 mod loops;
