@@ -88,9 +88,24 @@ pub enum Error {
         /// Largest element of D⁻¹ that was computed; NaN if the field is not finite.
         largest: f64,
     },
+    /// A flow in the space of gauge fields cannot be integrated.
+    #[error(
+        "Wilson flow: configuration {configuration} is not finite or not smooth at flow time {time} with a step of {step:e}"
+    )]
+    FlowDiverged {
+        /// Index in the batch.
+        configuration: usize,
+        /// Flow time that was reached, in units of a².
+        time: f64,
+        /// The step tried from there.
+        step: f64,
+    },
     /// A fermion operator failed.
     #[error(transparent)]
     Fermion(#[from] latflow_fermion::Error),
+    /// A field does not fit the lattice.
+    #[error(transparent)]
+    Lattice(#[from] latflow_lattice::Error),
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

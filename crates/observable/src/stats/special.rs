@@ -1,4 +1,4 @@
-//! The F distribution, by the regularised incomplete beta function.
+//! The F distribution, by the regularised incomplete beta function; the distribution of Kolmogorov.
 //!
 //! ```text
 //! I_x(a, b) = 1/B(a, b) ∫_0^x t^{a−1} (1 − t)^{b−1} dt
@@ -82,4 +82,27 @@ fn continued_fraction(a: f64, b: f64, x: f64) -> Result<f64> {
         }
     }
     Err(Error::SpecialFunction { function: "incomplete beta", iterations: TERMS })
+}
+
+/// Kolmogorov's Q(λ): probability that the distance of an empirical from the true distribution function, times √n, exceeds λ > 0 for
+/// large n.
+///
+/// ```text
+/// Q(λ) = 2 Σ_{k≥1} (−1)^{k−1} e^{−2k²λ²} = 1 − (√(2π)/λ) Σ_{k≥1} e^{−(2k−1)²π²/8λ²}
+/// ```
+///
+/// The first series for large λ, the second for small.
+pub fn kolmogorov_survival(lambda: f64) -> f64 {
+    use std::f64::consts::PI;
+    if lambda <= 0.0 {
+        return 1.0;
+    }
+    if lambda < 1.0 {
+        // Five terms: the sixth is below e^{−11²π²/8} = e^{−149}.
+        let term = |k: i32| (-(f64::from(2 * k - 1) * PI / lambda).powi(2) / 8.0).exp();
+        return 1.0 - (2.0 * PI).sqrt() / lambda * (1..=5).map(term).sum::<f64>();
+    }
+    let term =
+        |k: i32| (if k % 2 == 1 { 2.0 } else { -2.0 }) * (-2.0 * (f64::from(k) * lambda).powi(2)).exp();
+    (1..=5).map(term).sum()
 }

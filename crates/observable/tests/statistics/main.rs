@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod autocorrelation;
+mod bootstrap;
 mod errors;
 mod hotelling;
 mod log_weights;
