@@ -19,6 +19,7 @@ mod pointwise;
 pub mod potential;
 mod prior;
 pub mod residual;
+pub mod spectral;
 pub mod train;
 pub mod transport;
 mod value_op;
