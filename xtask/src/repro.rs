@@ -108,9 +108,9 @@ fn check_device(command: &str, device: &str) -> Outcome<Option<&'static str>> {
     match device.split_once(':') {
         None if device == "cpu" => Ok(None),
         Some(("cuda", ordinal)) if ordinal.parse::<usize>().is_ok() => Ok(Some("cuda")),
-        _ => Err(format!(
-            "`cargo xtask {command}`: --device '{device}' is not one of cpu, cuda:0, cuda:1, …"
-        )),
+        _ => {
+            Err(format!("`cargo xtask {command}`: --device '{device}' is not one of cpu, cuda:0, cuda:1, …"))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two degenerate flavours of staggered fermions, integrated out.
+//! Two degenerate flavours, integrated out.
 //!
 //! ```text
 //! S_F(φ) = −log det D(φ)D†(φ) = −2 log |det D(φ)|                               [YUK (8), (11)]
@@ -6,15 +6,15 @@
 
 use crate::{Action, Result, TrainingTarget};
 use candle_core::Tensor;
-use latflow_fermion::{ConjugateGradient, DenseYukawa, Dirac, stochastic_log_det};
+use latflow_fermion::{ConjugateGradient, DenseYukawa, Dirac, ExactDeterminant, stochastic_log_det};
 use latflow_lattice::Rng;
 
-/// S_F with the exact determinant.
+/// S_F with the exact determinant, of staggered fermions in a scalar field or of Wilson fermions on links.
 #[derive(Debug, Clone)]
-pub struct DeterminantAction(pub DenseYukawa);
+pub struct DeterminantAction<T = DenseYukawa>(pub T);
 
-impl Action<Tensor> for DeterminantAction {
-    fn action(&self, phi: &Tensor) -> Result<Tensor> {
+impl<T: ExactDeterminant> Action<T::Field> for DeterminantAction<T> {
+    fn action(&self, phi: &T::Field) -> Result<Tensor> {
         Ok((self.0.log_abs_det(phi)? * -2.0)?)
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! Shapes: φ `[B, V]`, results `[B]` and `[B, V]`, f64. For one flavour; two degenerate flavours give |det D|².
 
-use crate::{Error, EvenOddYukawa, Result, StaggeredYukawa};
+use crate::{Error, EvenOddYukawa, ExactDeterminant, Result, StaggeredYukawa};
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 use latflow_kernels::{Determinant, Lu, ScaledMatrix, with_matrix, with_slice};
 use latflow_lattice::{Lattice, Parity};
@@ -140,6 +140,14 @@ impl DenseYukawa {
             });
         }
         Ok(())
+    }
+}
+
+impl ExactDeterminant for DenseYukawa {
+    type Field = Tensor;
+
+    fn log_abs_det(&self, phi: &Tensor) -> Result<Tensor> {
+        DenseYukawa::log_abs_det(self, phi)
     }
 }
 

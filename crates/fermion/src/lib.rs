@@ -28,9 +28,13 @@ pub use determinant::DenseYukawa;
 pub use error::{Error, Result};
 pub use even_odd::{EvenOddOperator, EvenOddYukawa};
 pub use ilu::{IluOperator, IluYukawa};
-pub use log_det::{quadratic_form_of_inverse, stochastic_log_det};
+pub use log_det::{
+    quadratic_form_of_inverse, regulated_log_det, regulated_quadratic_form, stochastic_log_det,
+};
 pub use logarithm::{EvenOddExpansion, FullExpansion, LogarithmicExpansion, Perturbation};
-pub use operator::{Dirac, HermitianPositive, LinearOperator, NormalOperator, Shifted};
+pub use operator::{Dirac, ExactDeterminant, HermitianPositive, LinearOperator, NormalOperator, Shifted};
 pub use packed::{PackedOperator, Spare};
 pub use staggered::{StaggeredOperator, StaggeredYukawa};
-pub use wilson::{EvenOddWilson, EvenOddWilsonOperator, Wilson, WilsonExpansion, WilsonOperator};
+pub use wilson::{
+    DenseWilson, EvenOddWilson, EvenOddWilsonOperator, Wilson, WilsonExpansion, WilsonOperator,
+};

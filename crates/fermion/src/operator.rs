@@ -54,6 +54,18 @@ pub trait Dirac {
     }
 }
 
+/// An exactly computed determinant of a family of Dirac operators.
+pub trait ExactDeterminant {
+    /// The kind of background field.
+    type Field: Configuration;
+
+    /// log |det D(φ_b)|, `[B]`, differentiable in the field.
+    ///
+    /// # Errors
+    /// When the field does not fit.
+    fn log_abs_det(&self, field: &Self::Field) -> Result<Tensor>;
+}
+
 /// D D†, hermitian by construction and positive where D is regular.
 #[derive(Debug, Clone)]
 pub struct NormalOperator<D>(pub D);

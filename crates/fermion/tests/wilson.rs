@@ -3,8 +3,9 @@
 use candle_core::{DType, Device, Tensor, Var};
 use latflow_fermion::check::{adjoint_defect, linearity_defect};
 use latflow_fermion::{
-    BiCgStab, ConjugateGradient, Dirac, Error, EvenOddWilson, LinearOperator, NormalOperator, Shifted,
-    Wilson, gamma, quadratic_form_of_inverse,
+    BiCgStab, ConjugateGradient, DenseWilson, Dirac, Error, EvenOddWilson, LinearOperator, NormalOperator,
+    Shifted, Wilson, gamma, quadratic_form_of_inverse, regulated_log_det, regulated_quadratic_form,
+    stochastic_log_det,
 };
 use latflow_kernels::wilson::{Sites, wilson_hop_composed};
 use latflow_lattice::check::max_difference;
@@ -267,9 +268,13 @@ fn gradients_in_links_and_spinors_agree_with_differences() {
             sum_per_configuration(&(dv.unwrap() * w).unwrap()).unwrap()
         };
         for adjoint in [false, true] {
-            let forms: [(&str, Box<dyn Fn(&Links) -> Tensor>); 3] = [
+            let forms: [(&str, Box<dyn Fn(&Links) -> Tensor>); 4] = [
                 ("full", Box::new(|u: &Links| form(&full.bind(u).unwrap(), &v, &w, adjoint))),
                 ("even/odd", Box::new(|u: &Links| form(&reduced.bind(u).unwrap(), &ve, &we, adjoint))),
+                (
+                    "regulated",
+                    Box::new(|u: &Links| regulated_quadratic_form(&reduced, u, &ve, 0.2, &TIGHT).unwrap().0),
+                ),
                 (
                     "pseudofermion action",
                     Box::new(|u: &Links| quadratic_form_of_inverse(&reduced, u, &ve, &TIGHT).unwrap().0),
@@ -428,4 +433,38 @@ fn what_cannot_be_done_is_an_error() {
     assert!(matches!(failed, Err(Error::NoConvergence { configuration: 0, iterations: 2, .. })));
     let hasty = BiCgStab { tolerance: 1e-12, max_iterations: 2 };
     assert!(matches!(hasty.solve(&operator, &b), Err(Error::NoConvergence { configuration: 0, .. })));
+}
+
+#[test]
+fn stochastic_gradients_of_the_determinant_scatter_around_the_exact_one() {
+    // Independent draws along one direction: the mean must be the derivative of 2 log |det D|, and with a shift that of
+    // log det (DD† + μ₀), from differences of the quadratic form's own normalisation on a small lattice.
+    let lattice = lattice(&[2, 2, 2, 2]);
+    let full = wilson(&lattice, 0.13);
+    let reduced = EvenOddWilson::new(&full);
+    let links = haar(27, &lattice, 1);
+    let omega = noise(28, &links.tangent_shape());
+    let exact = along(&links, &omega, &|u| (DenseWilson::new(&full).log_abs_det(u).unwrap() * 2.0).unwrap());
+    let mut noise = rng(29);
+    for shift in [0.0, 1e-5] {
+        let draws: Vec<f64> = (0..400)
+            .map(|_| {
+                let tangent = Var::zeros(links.tangent_shape(), DType::F64, &CPU).unwrap();
+                let moved = links.exp(tangent.as_tensor()).unwrap();
+                let value = if shift == 0.0 {
+                    stochastic_log_det(&reduced, &moved, &TIGHT, 1, &mut noise)
+                } else {
+                    regulated_log_det(&reduced, &moved, shift, &TIGHT, 1, &mut noise)
+                };
+                let gradients = value.unwrap().sum_all().unwrap().backward().unwrap();
+                let gradient = (gradients.get(&tangent).unwrap() * &omega).unwrap();
+                gradient.sum_all().unwrap().to_scalar::<f64>().unwrap()
+            })
+            .collect();
+        let n = draws.len() as f64;
+        let mean = draws.iter().sum::<f64>() / n;
+        let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (n - 1.0);
+        let z = (mean - exact[0]) / (variance / n).sqrt();
+        assert!(z.abs() < 4.0, "shift {shift}: {mean} and {}, z = {z}", exact[0]);
+    }
 }

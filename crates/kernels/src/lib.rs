@@ -8,6 +8,7 @@ mod bidiagonal;
 mod blas;
 mod conv;
 pub mod gauge;
+pub mod hermitian;
 mod hop;
 mod host;
 pub(crate) mod lanes;

@@ -1,4 +1,4 @@
-//! The processor's multiply-add peak, measured: what the kernels' speed is to be compared with.
+//! The processor's multiply-add peak and the memory's copy bandwidth, measured: what the kernels' speed is to be compared with.
 //!
 //! Twelve independent chains a ← a·m + c in registers keep every multiply-add unit busy and touch no memory. Measure in the
 //! same process as the kernel in question: clock frequencies and neighbours on a shared machine change by the minute.
@@ -23,6 +23,28 @@ pub fn multiply_add_f64(threads: usize) -> f64 {
     multiply_add::<f64>(threads)
 }
 
+/// Bytes read plus bytes written a second when `threads` threads copy arrays far larger than any cache: the best of several trials.
+pub fn copy_bandwidth(threads: usize) -> f64 {
+    let from = vec![1.0f64; COPIED];
+    let mut to = vec![0.0f64; COPIED];
+    let part = COPIED.div_ceil(threads.max(1));
+    let mut shortest = Duration::MAX;
+    for _ in 0..COPIES {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            for (from, to) in from.chunks(part).zip(to.chunks_mut(part)) {
+                scope.spawn(move || to.copy_from_slice(black_box(from)));
+            }
+        });
+        shortest = shortest.min(start.elapsed());
+        black_box(&to);
+    }
+    (2 * COPIED * size_of::<f64>()) as f64 / shortest.as_secs_f64()
+}
+
+/// Numbers in an array that is copied: 256 MiB.
+const COPIED: usize = 1 << 25;
+const COPIES: usize = 20;
 const CHAINS: usize = 12;
 /// About a millisecond, and many of them: on a machine shared with others some find all cores free.
 const STEPS: usize = 500_000;

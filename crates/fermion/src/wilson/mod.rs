@@ -10,9 +10,11 @@
 //! Shapes: links `[B, 4, V, 3, 3, 2]`, ψ `[B, 2, 12 V]` (re, im) in the order (site, spin, colour), f64. Even/odd vectors live on the
 //! even sites.
 
+mod determinant;
 mod even_odd;
 mod expansion;
 
+pub use determinant::DenseWilson;
 pub use even_odd::{EvenOddWilson, EvenOddWilsonOperator};
 pub use expansion::WilsonExpansion;
 

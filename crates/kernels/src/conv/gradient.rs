@@ -8,7 +8,7 @@
 //! `[t, o, i]`: the cheaper way round for the few outputs beyond whole registers, for registers run over v. A tile of taps ×
 //! channels × registers stays in registers while the sites of a block, small enough for the first-level cache, stream by. When v
 //! is a single register the sum is taken over the sites of a's side, Σ_s a[s, c] b[n_t⁻¹(s), v]: then one broadcast of a serves
-//! several taps. With outputs at some sites only, there is a table for one of the two ways.
+//! several taps. With outputs at some sites only there is no inverse table, and every sum runs over b's side.
 
 #![allow(clippy::needless_range_loop, reason = "register tiles are indexed as in their formula")]
 
@@ -25,7 +25,7 @@ pub(crate) struct WeightGradient<'a, T> {
     pub(crate) gathered_stride: usize,
     pub(crate) channels: usize,
     /// n_t(s): the rows of a for each row of b.
-    pub(crate) table: Option<Table<'a>>,
+    pub(crate) table: Table<'a>,
     /// n_t⁻¹(s): the rows of b for each row of a.
     pub(crate) inverse: Option<Table<'a>>,
     /// b, rows of `stride`.
@@ -61,32 +61,25 @@ impl<T: Element> Task<T> for WeightGradient<'_, T> {
     unsafe fn run<X: Vector<Item = T>>(self) {
         let Self { gathered, gathered_stride, channels, table, inverse, vectors, stride, columns, sum } =
             self;
-        let Some(any) = table.or(inverse) else { return };
-        let (taps, volume) = (any.taps(), any.volume());
+        let (taps, volume) = (table.taps(), table.volume());
         assert!(columns.is_multiple_of(X::LANES) && columns <= stride && channels <= gathered_stride);
         let has_rows = |data: &[T], rows: usize, stride: usize, used: usize| {
             rows == 0 || data.len() >= (rows - 1) * stride + used
         };
-        let (mut indices, mut inverse_indices) = (std::ptr::null(), std::ptr::null());
-        if let Some(table) = table {
-            assert_eq!((taps, volume), (table.taps(), table.volume()));
-            assert!(has_rows(gathered, table.rows(), gathered_stride, channels));
-            assert!(has_rows(vectors, volume, stride, columns));
-            indices = table.indices().as_ptr();
-        }
+        assert!(has_rows(gathered, table.rows(), gathered_stride, channels));
+        assert!(has_rows(vectors, volume, stride, columns));
         if let Some(inverse) = inverse {
             assert_eq!((taps, volume), (inverse.taps(), inverse.volume()));
             assert!(has_rows(gathered, volume, gathered_stride, channels));
             assert!(has_rows(vectors, inverse.rows(), stride, columns));
-            inverse_indices = inverse.indices().as_ptr();
         }
         assert_eq!(sum.len(), taps * channels * columns);
         let job = Job {
             gathered: gathered.as_ptr(),
             gathered_stride,
             channels,
-            indices,
-            inverse: inverse_indices,
+            indices: table.indices().as_ptr(),
+            inverse: inverse.map_or(std::ptr::null(), |inverse| inverse.indices().as_ptr()),
             taps,
             volume,
             vectors: vectors.as_ptr(),
@@ -102,21 +95,15 @@ impl<T: Element> Task<T> for WeightGradient<'_, T> {
             let row_bytes = (gathered_stride + nv * X::LANES) * size_of::<T>();
             let block = (BLOCK_BYTES / row_bytes).max(32);
             for sites in (0..volume).step_by(block).map(|s| s..volume.min(s + block)) {
-                // SAFETY: table indices stay below `rows`, all lengths were checked above for the tables there are, `GATHER_B`
-                // is true only with an inverse table and false only with the other, and every tile stays within
-                // taps × channels × columns.
+                // SAFETY: table indices stay below `rows`, all lengths were checked above, the inverse table is used only if
+                // there is one, and every tile stays within taps × channels × columns.
                 unsafe {
-                    match (nv, wide, table.is_some(), inverse.is_some()) {
-                        (1, true, _, true) => single_column::<X>(job, &sites, table.is_some()),
-                        (1, true, true, false) => columns_of::<X, 1, 8, 9, false>(job, &sites),
-                        (2, true, true, _) => columns_of::<X, 2, 8, 9, false>(job, &sites),
-                        (3, true, true, _) => columns_of::<X, 3, 8, 9, false>(job, &sites),
-                        (1, false, true, _) => columns_of::<X, 1, 8, 9, false>(job, &sites),
-                        (2, false, true, _) => columns_of::<X, 2, 4, 3, false>(job, &sites),
-                        (2, true, false, _) => columns_of::<X, 2, 8, 3, true>(job, &sites),
-                        (3, true, false, _) => columns_of::<X, 3, 8, 3, true>(job, &sites),
-                        (1, false, false, _) => columns_of::<X, 1, 8, 3, true>(job, &sites),
-                        (2, false, false, _) => columns_of::<X, 2, 4, 3, true>(job, &sites),
+                    match (nv, wide) {
+                        (1, true) if inverse.is_some() => single_column::<X>(job, &sites),
+                        (1, _) => columns_of::<X, 1, 8, 9>(job, &sites),
+                        (2, true) => columns_of::<X, 2, 8, 9>(job, &sites),
+                        (3, true) => columns_of::<X, 3, 8, 9>(job, &sites),
+                        (2, false) => columns_of::<X, 2, 4, 3>(job, &sites),
                         _ => unreachable!("shares are at most three, or two, registers"),
                     }
                 }
@@ -128,43 +115,33 @@ impl<T: Element> Task<T> for WeightGradient<'_, T> {
 
 /// `NV` registers of columns: blocks of channels under one tap, then single channels under up to `SINGLE` taps at once.
 #[inline(always)]
-unsafe fn columns_of<
-    X: Vector,
-    const NV: usize,
-    const BLOCK: usize,
-    const SINGLE: usize,
-    const GATHER_B: bool,
->(
+unsafe fn columns_of<X: Vector, const NV: usize, const BLOCK: usize, const SINGLE: usize>(
     job: Job<X::Item>,
     sites: &Range<usize>,
 ) {
     let blocks = job.channels - job.channels % BLOCK;
     // SAFETY: forwarded from the caller; the ranges partition taps × channels into whole tiles.
     unsafe {
-        tiles::<X, NV, 1, BLOCK, GATHER_B>(job, sites, 0..job.taps, 0..blocks);
-        single_channels::<X, NV, SINGLE, GATHER_B>(job, sites, blocks..job.channels);
+        tiles::<X, NV, 1, BLOCK, false>(job, sites, 0..job.taps, 0..blocks);
+        single_channels::<X, NV, SINGLE>(job, sites, blocks..job.channels);
     }
 }
 
 /// One register of columns: blocks of channels under three taps, summed over the sites of a's side.
 #[inline(always)]
-unsafe fn single_column<X: Vector>(job: Job<X::Item>, sites: &Range<usize>, either_way: bool) {
+unsafe fn single_column<X: Vector>(job: Job<X::Item>, sites: &Range<usize>) {
     let blocks = job.channels - job.channels % 8;
     let threes = job.taps - job.taps % 3;
     // SAFETY: as in `columns_of`.
     unsafe {
         tiles::<X, 1, 3, 8, true>(job, sites, 0..threes, 0..blocks);
         tiles::<X, 1, 1, 8, true>(job, sites, threes..job.taps, 0..blocks);
-        if either_way {
-            single_channels::<X, 1, 9, false>(job, sites, blocks..job.channels);
-        } else {
-            single_channels::<X, 1, 3, true>(job, sites, blocks..job.channels);
-        }
+        single_channels::<X, 1, 9>(job, sites, blocks..job.channels);
     }
 }
 
 #[inline(always)]
-unsafe fn single_channels<X: Vector, const NV: usize, const TAPS: usize, const GATHER_B: bool>(
+unsafe fn single_channels<X: Vector, const NV: usize, const TAPS: usize>(
     job: Job<X::Item>,
     sites: &Range<usize>,
     channels: Range<usize>,
@@ -173,9 +150,9 @@ unsafe fn single_channels<X: Vector, const NV: usize, const TAPS: usize, const G
     let threes = job.taps - (job.taps - most) % 3;
     // SAFETY: as in `columns_of`.
     unsafe {
-        tiles::<X, NV, TAPS, 1, GATHER_B>(job, sites, 0..most, channels.clone());
-        tiles::<X, NV, 3, 1, GATHER_B>(job, sites, most..threes, channels.clone());
-        tiles::<X, NV, 1, 1, GATHER_B>(job, sites, threes..job.taps, channels);
+        tiles::<X, NV, TAPS, 1, false>(job, sites, 0..most, channels.clone());
+        tiles::<X, NV, 3, 1, false>(job, sites, most..threes, channels.clone());
+        tiles::<X, NV, 1, 1, false>(job, sites, threes..job.taps, channels);
     }
 }
 

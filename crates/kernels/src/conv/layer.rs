@@ -280,7 +280,7 @@ impl Layer {
             Way::Everywhere | Way::At(_) => self.stencil.taps(),
             Way::Lines(_) => MODES,
         };
-        SumLayout::new::<T>(level, [matrices, self.inputs, self.outputs], start)
+        SumLayout::new::<T>(level, [matrices, self.inputs, self.outputs], self.sites.is_none(), start)
     }
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct Aligned<T> {
 
 impl<T: Element> Aligned<T> {
     pub(crate) fn zeros(len: usize) -> Self {
-        let mut lines = Vec::new();
+        let mut lines = Vec::with_capacity((len * size_of::<T>()).div_ceil(LINE));
+        advise(&lines);
         resize::<T>(&mut lines, len);
         Self { lines, len, element: std::marker::PhantomData }
     }
@@ -49,6 +50,26 @@ impl<T: Element> Aligned<T> {
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
         elements_mut(&mut self.lines, self.len)
     }
+}
+
+/// Asks for large pages for a large buffer that has not been written to: a kernel that visits many places in it would spend its
+/// time on looking up addresses, most of all in a virtual machine.
+fn advise(lines: &Vec<Line>) {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const PAGE: usize = 4096;
+        const LARGE: usize = 4 << 20;
+        let bytes = lines.capacity() * LINE;
+        let start = lines.as_ptr().addr().next_multiple_of(PAGE);
+        let end = (lines.as_ptr().addr() + bytes) / PAGE * PAGE;
+        if bytes >= LARGE {
+            let first = lines.as_ptr().cast_mut().cast::<libc::c_void>().with_addr(start);
+            // SAFETY: whole pages of memory that the vector owns, and a hint: their content stays. A refusal changes nothing.
+            unsafe { libc::madvise(first, end - start, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    let _ = lines;
 }
 
 /// Elements rounded up to whole cache lines: what [`take`] consumes.

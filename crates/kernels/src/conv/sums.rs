@@ -5,7 +5,8 @@
 //! tail: the few outputs beyond them,  [matrices · tail][inputs padded to whole registers]
 //! ```
 //!
-//! The matrices are those of the taps, or of the modes along lines of four. The tail joins the head, padded, when that is cheaper.
+//! The matrices are those of the taps, or of the modes along lines of four. The tail joins the head, padded, when that is cheaper
+//! or there is no inverse table for its own sums.
 
 use super::engine::Chain;
 use super::gradient::{ColumnSums, WeightGradient};
@@ -37,11 +38,17 @@ pub(super) struct Sums<'a, T> {
 }
 
 impl SumLayout {
-    pub(super) fn new<T: Real>(level: Level, [matrices, inputs, outputs]: [usize; 3], start: usize) -> Self {
+    /// The sums of a layer, which may have an inverse table or not, from `start` on.
+    pub(super) fn new<T: Real>(
+        level: Level,
+        [matrices, inputs, outputs]: [usize; 3],
+        has_inverse: bool,
+        start: usize,
+    ) -> Self {
         let (padded_inputs, padded_outputs) = (level.pad::<T>(inputs), level.pad::<T>(outputs));
         let lanes = level.registers::<T>().0;
         let rest = outputs % lanes;
-        let tail = if rest * padded_inputs < inputs * lanes { rest } else { 0 };
+        let tail = if has_inverse && rest * padded_inputs < inputs * lanes { rest } else { 0 };
         let head = if tail > 0 { outputs - tail } else { padded_outputs };
         let head_sums = start..start + matrices * inputs * head;
         let tail_sums = head_sums.end..head_sums.end + matrices * tail * padded_inputs;
@@ -82,7 +89,7 @@ impl<T: Real> Sums<'_, T> {
                 gathered: input.data,
                 gathered_stride: input.stride,
                 channels: layout.inputs,
-                table: Some(table),
+                table,
                 inverse,
                 vectors: grad.data,
                 stride: grad.stride,
@@ -91,7 +98,7 @@ impl<T: Real> Sums<'_, T> {
             };
             dispatch(level, head);
         }
-        if layout.tail > 0 {
+        if let Some(inverse) = inverse.filter(|_| layout.tail > 0) {
             let size = layout.tail * layout.padded_inputs;
             let sum = &mut self.all[layout.tail_sums.clone()][matrix * size..][..table.taps() * size];
             let tail = WeightGradient {

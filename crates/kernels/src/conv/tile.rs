@@ -168,12 +168,14 @@ unsafe fn panel_tile<X: Vector, const NV: usize, const SITES: usize>(job: &Job<X
         }
         for (i, row) in acc.iter().enumerate() {
             let out = job.out.wrapping_add((first + i) * job.out_stride);
-            for (j, y) in row.iter().enumerate() {
-                let (first, out) = (j * X::LANES, out.wrapping_add(j * X::LANES));
-                if first + X::LANES <= job.width {
-                    y.store(out);
-                } else if first < job.width {
-                    y.store_first(job.width - first, out);
+            if job.width == width {
+                for (j, y) in row.iter().enumerate() {
+                    y.store(out.wrapping_add(j * X::LANES));
+                }
+            } else {
+                for (j, y) in row.iter().enumerate() {
+                    let left = job.width.saturating_sub(j * X::LANES).min(X::LANES);
+                    y.store_first(left, out.wrapping_add(j * X::LANES));
                 }
             }
         }

@@ -58,7 +58,7 @@ impl LaneLattice {
         while nodes < wanted {
             // The longest direction that can be halved into even parts and has not been; the first of equals is the slowest.
             let halved = (0..dims.len())
-                .filter(|&mu| masks[mu] == 0 && dims[mu] % 4 == 0)
+                .filter(|&mu| masks[mu] == 0 && dims[mu].is_multiple_of(4))
                 .max_by_key(|&mu| (dims[mu], std::cmp::Reverse(mu)));
             let Some(mu) = halved else { break };
             masks[mu] = nodes;

@@ -28,6 +28,7 @@ impl FieldShape {
         Self { configuration, stride: elements, offsets, positions: Vec::new() }
     }
 
+    #[cfg(test)]
     /// Fields `[B, 2, sites · M]` (re, im), such as Wilson vectors with M = 12: components in the order (element, re/im).
     pub(crate) fn complex(sites: usize, elements: usize) -> Self {
         let offsets = (0..2 * elements).map(|c| c % 2 * sites * elements + c / 2).collect();
@@ -35,6 +36,7 @@ impl FieldShape {
         Self { configuration, stride: elements, offsets, positions: Vec::new() }
     }
 
+    #[cfg(test)]
     /// The same for a field on some sites only.
     #[must_use]
     pub(crate) fn on(mut self, positions: Vec<Option<u32>>) -> Self {
@@ -86,13 +88,14 @@ impl<T: Element> LaneField<T> {
         let mut field = Self::zeros(lattice, components);
         let block_len = lattice.node_volume() * components * lanes;
         field.data.as_mut_slice().par_chunks_exact_mut(block_len).enumerate().for_each(|(block, out)| {
-            for lane in 0..lanes {
-                let last = (lattice.batch() - 1, lane % lattice.nodes());
-                let (configuration, node) = lattice.lane(block, lane).unwrap_or(last);
-                let source = &source[configuration * shape.configuration..][..shape.configuration];
-                for (site, out) in out.chunks_exact_mut(components * lanes).enumerate() {
+            let last = |lane: usize| (lattice.batch() - 1, lane % lattice.nodes());
+            let owners: Vec<(usize, usize)> =
+                (0..lanes).map(|lane| lattice.lane(block, lane).unwrap_or(last(lane))).collect();
+            // Site by site: the lines of a site stay in the cache until all lanes have written to them.
+            for (site, out) in out.chunks_exact_mut(components * lanes).enumerate() {
+                for (lane, &(configuration, node)) in owners.iter().enumerate() {
                     if let Some(position) = shape.position(lattice.lattice_site(site, node)) {
-                        let source = &source[position * shape.stride..];
+                        let source = &source[configuration * shape.configuration + position * shape.stride..];
                         for (out, offset) in out[lane..].iter_mut().step_by(lanes).zip(&shape.offsets) {
                             *out = source[*offset];
                         }

@@ -23,7 +23,7 @@ pub(super) fn lines<Z: Number>(
     let stride: usize = lattice.dims()[mu + 1..].iter().product();
     for start in 0..lattice.node_volume() {
         // Each line once, from where its coordinate is zero.
-        if start / stride % extent != 0 {
+        if !(start / stride).is_multiple_of(extent) {
             continue;
         }
         let mut around = links.link(mu, start);

@@ -338,10 +338,7 @@ fn pass<X: Vector<Item = f64>, Z: Number<Vector = X>>(
         }
     }
     for mu in 0..d {
-        let coefficient = match c {
-            Some(c) => Some(c[COUNT + mu]),
-            None => None,
-        };
+        let coefficient = c.map(|c| c[COUNT + mu]);
         let sum = lines(isa, lattice, mu, links, coefficient, &mut gradient);
         sum.result().re.store(&mut sums[(COUNT + mu) * lanes + lane..]);
     }

@@ -106,7 +106,7 @@ impl<T: Element, O: Operation<INPUTS>, const INPUTS: usize> Task<T> for Run<'_, 
         // SAFETY: the instructions exist, by the caller's promise.
         let isa = unsafe { Instructions::<X>::assume() };
         let (sizes, size) = self.operation.sizes();
-        let mut inputs = [const { () }; INPUTS].map(|()| Buffer::zeros());
+        let mut inputs: [Buffer<T>; INPUTS] = std::array::from_fn(|_| Buffer::zeros());
         let mut result = Buffer::zeros();
         for (block, out) in self.out.chunks_mut(X::LANES * size).enumerate() {
             let count = out.len() / size;

@@ -1,5 +1,7 @@
 //! The hop from candle's own operations: the oracle of the tests and the path on a GPU.
 
+#![allow(clippy::needless_range_loop, reason = "indices of spin and colour, as in the formulas")]
+
 use super::gamma;
 use super::geometry::Sites;
 use candle_core::{D, Result, Tensor};

@@ -55,7 +55,7 @@ pub(super) struct Tap {
 pub(super) struct Table {
     /// Eight a target: x + μ̂ in four directions, then x − μ̂.
     pub(super) taps: Vec<[Tap; 8]>,
-    /// The sites of the node that the vector has.
+    /// The sites of the node that the vector has, in its order.
     pub(super) sites: Vec<u32>,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Geometry {
     /// Position of each lattice site in a vector on the sites of its own parity.
     rank: Vec<u32>,
     /// Position of each site of the node among those of its own parity.
-    pub(super) node_rank: Vec<u32>,
+    node_rank: Vec<u32>,
     tables: [Table; 3],
 }
 
@@ -102,7 +102,7 @@ impl Geometry {
     /// Position of a site of the node in a vector in lanes; `None` if the vector does not have it.
     pub(super) fn index(&self, sites: Sites, site: usize) -> Option<usize> {
         match sites {
-            Sites::All => Some(site),
+            Sites::All => Some(slot(&self.lattice, &self.node_rank, site) as usize),
             _ => sites.has(self.lattice.odd(site)).then(|| self.node_rank[site] as usize),
         }
     }
@@ -119,9 +119,14 @@ fn ranks(odd: impl Iterator<Item = bool>) -> Vec<u32> {
 
 impl Table {
     fn new(lattice: &LaneLattice, node_rank: &[u32], targets: Sites) -> Self {
-        let sites: Vec<u32> =
-            (0..lattice.node_volume()).filter(|&s| targets.has(lattice.odd(s))).map(|s| s as u32).collect();
-        let source = |site: u32| if targets == Sites::All { site } else { node_rank[site as usize] };
+        let volume = lattice.node_volume();
+        // The even sites first: beyond the cache, a pass over half of the sites finds what it needs sooner than one over all.
+        let of = |odd: bool| (0..volume).filter(move |&s| targets.has(odd) && lattice.odd(s) == odd);
+        let sites: Vec<u32> = of(false).chain(of(true)).map(|s| s as u32).collect();
+        let source = |site: u32| match targets {
+            Sites::All => slot(lattice, node_rank, site as usize),
+            _ => node_rank[site as usize],
+        };
         let tap = |site: u32, tap: usize| {
             let mu = tap % 4;
             let neighbour = if tap < 4 {
@@ -135,4 +140,9 @@ impl Table {
         let taps = sites.iter().map(|&s| std::array::from_fn(|t| tap(s, t))).collect();
         Self { taps, sites }
     }
+}
+
+/// Place of a site of the node among all, even ones first.
+fn slot(lattice: &LaneLattice, node_rank: &[u32], site: usize) -> u32 {
+    node_rank[site] + if lattice.odd(site) { lattice.node_volume() as u32 / 2 } else { 0 }
 }

@@ -7,6 +7,8 @@
 //! with real and imaginary parts of U as independent variables, and with the signs exchanged for H†. The first term is there if
 //! g lives at x, the second if it lives at x + μ̂.
 
+#![allow(clippy::needless_range_loop, reason = "indices of spin and colour, as in the formulas")]
+
 use super::geometry::{Geometry, Sites};
 use super::kernel::{Exchanged, LINK, SPINOR, project};
 use crate::conv::simd::{Element, Task, Vector};

@@ -12,6 +12,7 @@ use super::gamma::{projector, reconstruction};
 use super::geometry::{Table, Tap};
 use crate::conv::simd::{Element, Task, Vector};
 use crate::lanes::{exchange, lanes_of};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Lines of a spinor: (spin, colour, re/im).
 pub(super) const SPINOR: usize = 24;
@@ -98,8 +99,9 @@ impl<T: Element> Hop<'_, T> {
         for (i, (taps, out)) in self.taps.iter().zip(self.out.chunks_exact_mut(spinor)).enumerate() {
             let own = self.own.map(|(c, w)| (c, &w[i * spinor..][..spinor]));
             for offset in (0..line).step_by(X::LANES) {
-                let mut sum = Terms {
+                let mut site = Site {
                     taps,
+                    next: self.taps.get(i + 1).unwrap_or(taps),
                     links: self.links,
                     source: self.source,
                     offset,
@@ -109,44 +111,24 @@ impl<T: Element> Hop<'_, T> {
                 // SAFETY: the instructions exist; all pointers are into slices of whole lines, at an offset that leaves a
                 // register's worth of lanes.
                 unsafe {
-                    let mut y = [X::splat(T::default()); SPINOR];
-                    match MINUS {
-                        true => {
-                            sum.add::<X, 0, true, true>(&mut y);
-                            sum.add::<X, 1, true, true>(&mut y);
-                            sum.add::<X, 2, true, true>(&mut y);
-                            sum.add::<X, 3, true, true>(&mut y);
-                            sum.add::<X, 0, false, false>(&mut y);
-                            sum.add::<X, 1, false, false>(&mut y);
-                            sum.add::<X, 2, false, false>(&mut y);
-                            sum.add::<X, 3, false, false>(&mut y);
-                        }
-                        false => {
-                            sum.add::<X, 0, true, false>(&mut y);
-                            sum.add::<X, 1, true, false>(&mut y);
-                            sum.add::<X, 2, true, false>(&mut y);
-                            sum.add::<X, 3, true, false>(&mut y);
-                            sum.add::<X, 0, false, true>(&mut y);
-                            sum.add::<X, 1, false, true>(&mut y);
-                            sum.add::<X, 2, false, true>(&mut y);
-                            sum.add::<X, 3, false, true>(&mut y);
-                        }
-                    }
+                    let out = out.as_mut_ptr().add(offset);
+                    site.direction::<X, 0, MINUS, true>(out);
+                    site.direction::<X, 1, MINUS, false>(out);
+                    site.direction::<X, 2, MINUS, false>(out);
+                    site.direction::<X, 3, MINUS, false>(out);
                     let factor = X::splat(self.factor);
                     let zero = X::splat(T::default());
-                    let out = out.as_mut_ptr().add(offset);
-                    match own {
-                        Some((c, w)) => {
-                            let c = X::splat(c);
-                            for (n, y) in y.into_iter().enumerate() {
-                                let w = X::load(w.as_ptr().add(offset + n * line)).mul_add(c, zero);
-                                y.mul_add(factor, w).store(out.add(n * line));
-                            }
+                    if let Some((c, w)) = own {
+                        let c = X::splat(c);
+                        for n in 0..SPINOR {
+                            let w = X::load(w.as_ptr().add(offset + n * line)).mul_add(c, zero);
+                            let y = out.add(n * line);
+                            X::load(y).mul_add(factor, w).store(y);
                         }
-                        None => {
-                            for (n, y) in y.into_iter().enumerate() {
-                                y.mul_add(factor, zero).store(out.add(n * line));
-                            }
+                    } else if self.factor != T::from_f64(1.0) {
+                        for n in 0..SPINOR {
+                            let y = out.add(n * line);
+                            X::load(y).mul_add(factor, zero).store(y);
                         }
                     }
                 }
@@ -155,8 +137,10 @@ impl<T: Element> Hop<'_, T> {
     }
 }
 
-struct Terms<'a, T> {
+struct Site<'a, T> {
     taps: &'a [Tap; 8],
+    /// Those of the site after this one.
+    next: &'a [Tap; 8],
     links: &'a [T],
     source: &'a [T],
     offset: usize,
@@ -164,60 +148,133 @@ struct Terms<'a, T> {
     link: &'a mut Exchanged<T>,
 }
 
-impl<T: Element> Terms<'_, T> {
-    /// y ← y + the term of one neighbour.
+impl<T: Element> Site<'_, T> {
+    /// y ← y + both terms of a direction, or without y for the `FIRST`.
+    ///
+    /// Of a = U P ψ(x+μ̂) and b = U† P' ψ(x−μ̂), upper halves, a + b goes to the upper half of y and i^p (a − b) to the lower one. Twelve
+    /// registers for a, twelve for the projected spinor, four for a row of b and two for the link are what AVX-512 has; y is
+    /// in memory, and fences keep the compiler from loading everything first, which would spill most of it.
     #[inline(always)]
-    unsafe fn add<X: Vector<Item = T>, const MU: usize, const FORWARDS: bool, const MINUS: bool>(
+    unsafe fn direction<X: Vector<Item = T>, const MU: usize, const MINUS: bool, const FIRST: bool>(
         &mut self,
-        y: &mut [X; SPINOR],
+        y: *mut T,
     ) {
         let line = lanes_of::<T>();
-        let tap = self.taps[if FORWARDS { MU } else { 4 + MU }];
-        let source = &self.source[tap.source as usize * SPINOR * line..][..SPINOR * line];
-        let source = self.spinor.read(source, tap.mask);
-        let link = &self.links[tap.link as usize * LINK * line..][..LINK * line];
-        let link = self.link.read(link, if FORWARDS { 0 } else { tap.mask });
-        // SAFETY: the instructions exist; both slices hold whole lines, and the offset leaves LANES elements of each.
+        // SAFETY: the instructions exist, and y has 24 lines, by the caller's promise; spinors and links are whole lines, and the
+        // offset leaves LANES elements of each.
         unsafe {
-            let h = project::<X, MU, MINUS>(source.as_ptr().add(self.offset), line);
-            let link = link.as_ptr().add(self.offset);
-            for i in 0..3 {
-                let mut r = [[X::splat(T::default()); 2]; 2];
-                for k in 0..3 {
-                    let at = if FORWARDS { i * 3 + k } else { k * 3 + i };
-                    let re = X::load(link.add(2 * at * line));
-                    let im = X::load(link.add((2 * at + 1) * line));
-                    for (r, h) in r.iter_mut().zip(&h) {
-                        let [hr, hi] = h[k];
-                        r[0] = re.mul_add(hr, r[0]);
-                        r[1] = re.mul_add(hi, r[1]);
-                        if FORWARDS {
-                            r[0] = im.neg_mul_add(hi, r[0]);
-                            r[1] = im.mul_add(hr, r[1]);
-                        } else {
-                            r[0] = im.mul_add(hi, r[0]);
-                            r[1] = im.neg_mul_add(hr, r[1]);
-                        }
-                    }
-                }
+            let (psi, link) = self.term::<MU, true>();
+            let h =
+                if MINUS { project::<X, MU, true>(psi, line) } else { project::<X, MU, false>(psi, line) };
+            compiler_fence(Ordering::SeqCst);
+            let mut ahead = [[[X::splat(T::default()); 2]; 2]; 3];
+            for (i, ahead) in ahead.iter_mut().enumerate() {
+                *ahead = row::<X, true>(link, &h, i, line);
+                self.prefetch(MU, i);
+                compiler_fence(Ordering::SeqCst);
+            }
+            let (psi, link) = self.term::<MU, false>();
+            let h =
+                if MINUS { project::<X, MU, false>(psi, line) } else { project::<X, MU, true>(psi, line) };
+            compiler_fence(Ordering::SeqCst);
+            for (i, ahead) in ahead.iter().enumerate() {
+                let behind = row::<X, false>(link, &h, i, line);
+                self.prefetch(4 + MU, i);
                 for s in 0..2 {
-                    add_power(y, 2 * (3 * s + i), r[s], 0);
+                    let (a, b) = (ahead[s], behind[s]);
                     let lower = reconstruction(MU, MINUS, s);
-                    add_power(y, 2 * (3 * lower.column + i), r[s], lower.power);
+                    let sum = [a[0].add(b[0]), a[1].add(b[1])];
+                    let difference = [a[0].sub(b[0]), a[1].sub(b[1])];
+                    add::<X, FIRST>(y.add(2 * (3 * s + i) * line), sum, 0, line);
+                    add::<X, FIRST>(y.add(2 * (3 * lower.column + i) * line), difference, lower.power, line);
                 }
+                compiler_fence(Ordering::SeqCst);
             }
         }
     }
+
+    /// Asks for a third of a link of the next site. Links that come from far away are a stream of short pieces, which the hardware does not
+    /// foresee; asking for them a few at a time, between the rows, hides most of their way and costs next to nothing.
+    #[inline(always)]
+    fn prefetch(&self, tap: usize, third: usize) {
+        let (line, lines) = (lanes_of::<T>(), LINK / 3);
+        let first = (self.next[tap].link as usize * LINK + third * lines) * line;
+        let part = self.links.as_ptr().wrapping_add(first);
+        (0..lines).for_each(|n| prefetch(part.wrapping_add(n * line)));
+    }
+
+    /// The neighbour's spinor and the link to it, in this site's lanes.
+    #[inline(always)]
+    unsafe fn term<const MU: usize, const FORWARDS: bool>(&mut self) -> (*const T, *const T) {
+        let line = lanes_of::<T>();
+        let tap = self.taps[if FORWARDS { MU } else { 4 + MU }];
+        let source = &self.source[tap.source as usize * SPINOR * line..][..SPINOR * line];
+        let link = &self.links[tap.link as usize * LINK * line..][..LINK * line];
+        let source = self.spinor.read(source, tap.mask);
+        let link = self.link.read(link, if FORWARDS { 0 } else { tap.mask });
+        // SAFETY: whole lines hold more than the offset.
+        unsafe { (source.as_ptr().add(self.offset), link.as_ptr().add(self.offset)) }
+    }
 }
 
-/// y_n ← y_n + i^power z, for the complex number at lines n and n + 1.
+/// Asks for a cache line; any address will do.
 #[inline(always)]
-unsafe fn add_power<X: Vector>(y: &mut [X], n: usize, z: [X; 2], power: usize) {
-    // SAFETY: the instructions exist, by the caller's promise.
+fn prefetch<T>(line: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every x86-64 processor, and a hint: it changes nothing but the cache.
     unsafe {
-        let [re, im] = times_power_plus([y[n], y[n + 1]], z, power);
-        y[n] = re;
-        y[n + 1] = im;
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
+}
+
+/// Row i of U h, or of U† h: both spins.
+#[inline(always)]
+unsafe fn row<X: Vector, const FORWARDS: bool>(
+    link: *const X::Item,
+    h: &[[[X; 2]; 3]; 2],
+    i: usize,
+    line: usize,
+) -> [[X; 2]; 2] {
+    // SAFETY: the caller's promise: link points to 18 lines of LANES elements each.
+    unsafe {
+        let mut r = [[X::splat(X::Item::default()); 2]; 2];
+        for k in 0..3 {
+            let at = if FORWARDS { i * 3 + k } else { k * 3 + i };
+            let re = X::load(link.add(2 * at * line));
+            let im = X::load(link.add((2 * at + 1) * line));
+            for (r, h) in r.iter_mut().zip(h) {
+                let [hr, hi] = h[k];
+                r[0] = re.mul_add(hr, r[0]);
+                r[1] = re.mul_add(hi, r[1]);
+                if FORWARDS {
+                    r[0] = im.neg_mul_add(hi, r[0]);
+                    r[1] = im.mul_add(hr, r[1]);
+                } else {
+                    r[0] = im.mul_add(hi, r[0]);
+                    r[1] = im.neg_mul_add(hr, r[1]);
+                }
+            }
+        }
+        r
+    }
+}
+
+/// y ← y + i^power z, or y ← i^power z, for the complex number in two lines at y.
+#[inline(always)]
+unsafe fn add<X: Vector, const FIRST: bool>(y: *mut X::Item, z: [X; 2], power: usize, line: usize) {
+    // SAFETY: the instructions exist and y points to two lines, by the caller's promise.
+    unsafe {
+        let zero = X::splat(X::Item::default());
+        let before = if FIRST { [zero; 2] } else { [X::load(y), X::load(y.add(line))] };
+        let [re, im] = match (FIRST, power) {
+            (true, 0) => z,
+            _ => times_power_plus(before, z, power),
+        };
+        re.store(y);
+        im.store(y.add(line));
     }
 }
 

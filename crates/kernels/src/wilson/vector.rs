@@ -18,19 +18,18 @@ pub(super) fn zeros<T: Element>(geometry: &Geometry, sites: Sites) -> Aligned<T>
     Aligned::zeros(geometry.table(sites).sites.len() * SPINOR * lanes_of::<T>())
 }
 
-/// Calls `f(element of the batch-first vectors, element of the block)` for all elements of the block's own lanes.
+/// Calls `f(element of the batch-first vectors, element of the block)` for all elements of the block's own lanes, and of idle ones, which
+/// repeat the last configuration, if `fill`. Site by site, so that the lines of a site stay in the cache.
 fn each(geometry: &Geometry, sites: Sites, block: usize, fill: bool, mut f: impl FnMut(usize, usize)) {
     let lattice = &geometry.lattice;
     let positions = sites.count(lattice.volume());
     let lanes = lattice.lanes();
-    for lane in 0..lanes {
-        let (configuration, node) = match lattice.lane(block, lane) {
-            Some(found) => found,
-            // Idle lanes repeat the last configuration.
-            None if fill => (lattice.batch() - 1, lane % lattice.nodes()),
-            None => continue,
-        };
-        for (i, &site) in geometry.table(sites).sites.iter().enumerate() {
+    let last = |lane: usize| fill.then(|| (lattice.batch() - 1, lane % lattice.nodes()));
+    let owners: Vec<Option<(usize, usize)>> =
+        (0..lanes).map(|lane| lattice.lane(block, lane).or_else(|| last(lane))).collect();
+    for (i, &site) in geometry.table(sites).sites.iter().enumerate() {
+        for (lane, owner) in owners.iter().enumerate() {
+            let Some((configuration, node)) = *owner else { continue };
             let position = geometry.position(sites, lattice.lattice_site(site as usize, node));
             for part in 0..2 {
                 let from = ((configuration * 2 + part) * positions + position) * 12;

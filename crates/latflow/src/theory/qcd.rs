@@ -113,7 +113,7 @@ impl Qcd {
     }
 
     fn extents(&self) -> Result<Extents> {
-        Ok(self.lattice.dims().try_into().context("QCD has four directions")?)
+        self.lattice.dims().try_into().context("QCD has four directions")
     }
 
     fn pion(&self, quarks: &Wilson) -> PionCorrelator {

@@ -35,7 +35,7 @@ fn close(value: &Value, expected: f64, tolerance: f64, what: &str) {
 }
 
 fn unit_field(dims: Extents) -> GaugeField {
-    let one = |i: usize| Complex64::new(f64::from(u8::from(i % 4 == 0)), 0.0);
+    let one = |i: usize| Complex64::new(f64::from(u8::from(i.is_multiple_of(4))), 0.0);
     let links = (0..4 * dims.iter().product::<usize>()).flat_map(|_| (0..9).map(one)).collect();
     GaugeField::new(dims, 3, links).expect("nine numbers a link")
 }

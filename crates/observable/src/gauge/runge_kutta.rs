@@ -99,13 +99,12 @@ impl Flowing for LinkBlock {
         let w = self.stage(&epsilon, STAGES[0], &mut z, None)?;
         let w = w.stage(&epsilon, STAGES[1], &mut z, Some((&mut k, COMPANION)))?;
         let w = w.stage(&epsilon, STAGES[2], &mut z, None)?;
-        let difference = self.distance(&k, &w);
+        let difference = self.distance(&k, &w)?;
         Ok((w, difference))
     }
 
     fn replace(&mut self, new: Self, accept: &[bool]) -> Result<()> {
-        LinkBlock::replace(self, new, accept);
-        Ok(())
+        Ok(LinkBlock::replace(self, new, accept)?)
     }
 }
 

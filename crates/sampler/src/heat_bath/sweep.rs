@@ -168,10 +168,9 @@ fn update_subgroup<const N: usize>(
     let [a, b, c, d] = quaternion::product(h, quaternion::inverse(v));
     let g = [[Complex64::new(a, d), Complex64::new(c, b)], [Complex64::new(-c, b), Complex64::new(a, -d)]];
     for m in [u, w] {
-        for column in 0..N {
-            let (top, bottom) = (m[i][column], m[j][column]);
-            m[i][column] = g[0][0] * top + g[0][1] * bottom;
-            m[j][column] = g[1][0] * top + g[1][1] * bottom;
+        let (upper, lower) = m.split_at_mut(j);
+        for (top, bottom) in upper[i].iter_mut().zip(&mut lower[0]) {
+            (*top, *bottom) = (g[0][0] * *top + g[0][1] * *bottom, g[1][0] * *top + g[1][1] * *bottom);
         }
     }
 }

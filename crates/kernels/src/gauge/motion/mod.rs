@@ -92,7 +92,7 @@ impl LinkBlock {
     /// The links after one stage with steps ε `[b]`; `z` becomes the new Z. With a companion, K is written there for its (c, e).
     ///
     /// # Errors
-    /// When there is not one ε a configuration.
+    /// When there is not one ε a configuration, or a tangent vector is of another block.
     pub fn stage(
         &self,
         epsilon: &[f64],
@@ -101,6 +101,10 @@ impl LinkBlock {
         companion: Option<(&mut LinkTangent, [f64; 2])>,
     ) -> Result<Self> {
         let epsilon = self.in_lanes(epsilon)?;
+        self.check(z)?;
+        if let Some((k, _)) = &companion {
+            self.check(k)?;
+        }
         let mut out = LaneField::zeros(&self.lattice, self.u.components());
         let (links, tangents) = (self.chunk(self.u.components()), self.chunk(z.0.components()));
         let (companion, pair) = match companion {
@@ -129,7 +133,12 @@ impl LinkBlock {
 
     /// max ‖exp(i K^a T^a) U − V‖ over the links of each configuration, `[b]`, for V the other block: the Frobenius norm, which no gauge
     /// transformation changes. NaN when a link is not finite.
-    pub fn distance(&self, k: &LinkTangent, other: &Self) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// When the tangent vector or the other links are of another block.
+    pub fn distance(&self, k: &LinkTangent, other: &Self) -> Result<Vec<f64>> {
+        self.check(k)?;
+        self.check_links(other)?;
         let lanes = self.lattice.lanes();
         let (links, tangents) = (self.chunk(self.u.components()), self.chunk(k.0.components()));
         let parts = self.u.as_slice().par_chunks(links).zip(other.u.as_slice().par_chunks(links));
@@ -151,20 +160,52 @@ impl LinkBlock {
                 distances[configuration] = larger(distances[configuration], square.sqrt());
             }
         }
-        distances
+        Ok(distances)
     }
 
     /// Takes the configurations of `new` where `accept` says so, `[b]`.
-    pub fn replace(&mut self, new: Self, accept: &[bool]) {
+    ///
+    /// # Errors
+    /// When there is not one answer a configuration, or the new links are of another block.
+    pub fn replace(&mut self, new: Self, accept: &[bool]) -> Result<()> {
+        self.check_links(&new)?;
+        if accept.len() != self.batch() {
+            candle_core::bail!("links in lanes: expected {} answers, got {}", self.batch(), accept.len());
+        }
         if accept.iter().all(|a| *a) {
             self.u = new.u;
-            return;
+            return Ok(());
         }
         let lanes = self.lattice.lanes();
-        let taken = |lane: &usize| accept.get(self.configuration(*lane)).copied().unwrap_or(false);
+        let taken = |lane: &usize| accept[self.configuration(*lane)];
         let taken: Vec<usize> = (0..lanes).filter(taken).collect();
         let lines = self.u.as_mut_slice().chunks_exact_mut(lanes).zip(new.u.as_slice().chunks_exact(lanes));
         lines.for_each(|(old, new)| taken.iter().for_each(|l| old[*l] = new[*l]));
+        Ok(())
+    }
+
+    fn check(&self, z: &LinkTangent) -> Result<()> {
+        let expected = self.u.as_slice().len() / (2 * self.n * self.n) * (self.n * self.n - 1);
+        if z.0.as_slice().len() == expected {
+            return Ok(());
+        }
+        candle_core::bail!(
+            "tangent vector at links in lanes: expected {expected} numbers, got {}",
+            z.0.as_slice().len()
+        )
+    }
+
+    fn check_links(&self, other: &Self) -> Result<()> {
+        if (&self.lattice, self.n) == (&other.lattice, other.n) {
+            return Ok(());
+        }
+        candle_core::bail!(
+            "links in lanes: expected {} configurations on {:?}, got {} on {:?}",
+            self.batch(),
+            self.lattice.dims(),
+            other.batch(),
+            other.lattice.dims()
+        )
     }
 
     fn links(&self) -> BlockLinks<'_, f64> {

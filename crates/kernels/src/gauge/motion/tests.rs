@@ -81,7 +81,8 @@ fn stages_are_forces_and_rotations() {
                 let pair = Some((&mut companion, [2.0, -0.9]));
                 let end = w.stage(&epsilon[range.clone()], two, &mut z, pair).unwrap();
                 assert_close(&end.to_tensor().unwrap(), &part(&expected), 1e-13);
-                for (ours, expected) in block.distance(&companion, &end).iter().zip(&distances[range.clone()])
+                for (ours, expected) in
+                    block.distance(&companion, &end).unwrap().iter().zip(&distances[range.clone()])
                 {
                     assert!(
                         (ours - expected).abs() < 1e-13 && *expected > 1e-3,
@@ -90,7 +91,7 @@ fn stages_are_forces_and_rotations() {
                 }
                 // Every other configuration moves.
                 let accept: Vec<bool> = range.clone().map(|b| b % 2 == 1).collect();
-                block.replace(end, &accept);
+                block.replace(end, &accept).unwrap();
                 let mixed = block.to_tensor().unwrap();
                 for (i, b) in range.clone().enumerate() {
                     let source = if accept[i] { &expected } else { &u };
@@ -101,6 +102,21 @@ fn stages_are_forces_and_rotations() {
             assert_eq!(first, batch);
         }
     }
+}
+
+#[test]
+fn blocks_do_not_mix() {
+    let plaquettes = |dims: &[usize]| Plaquettes::new(dims).unwrap();
+    let of = |dims: &[usize], batch| plaquettes(dims).blocks(&links(dims, batch, 2, 1)).unwrap().remove(0);
+    let (mut block, other) = (of(&[4, 4], 3), of(&[2, 4], 3));
+    let stage = Stage { keep: 0.0, weight: 1.0 };
+    assert!(block.stage(&[0.1; 3], stage, &mut other.at_rest(), None).is_err());
+    assert!(block.stage(&[0.1; 2], stage, &mut block.at_rest(), None).is_err());
+    let companion = Some((&mut other.at_rest(), [1.0, 1.0]));
+    assert!(block.stage(&[0.1; 3], stage, &mut block.at_rest(), companion).is_err());
+    assert!(block.distance(&block.at_rest(), &other).is_err());
+    assert!(block.replace(other, &[true; 3]).is_err());
+    assert!(block.replace(of(&[4, 4], 3), &[true]).is_err());
 }
 
 type Matrix = DMatrix<Complex<f64>>;
