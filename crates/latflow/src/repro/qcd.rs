@@ -155,9 +155,9 @@ const SEEDS: u64 = 100;
 const FRONTIER: [(&str, &str, &[&str]); 6] = [
     ("κ = 0.13", "k0.13", &["action.qcd.kappa=0.13"]),
     ("β = 2", "b2", &["action.qcd.beta=2.0", "flow.intervals=9"]),
-    ("β = 2, annealed", "b2_annealed", &["action.qcd.beta=2.0", "flow.intervals=9", "flow.sweeps=2"]),
+    ("β = 2, annealed", "b2_annealed", &["action.qcd.beta=2.0", "flow.intervals=9", "flow.sweeps=1"]),
     ("β = 3", "b3", &["action.qcd.beta=3.0", "flow.intervals=9"]),
-    ("β = 3, annealed", "b3_annealed", &["action.qcd.beta=3.0", "flow.intervals=27", "flow.sweeps=2"]),
+    ("β = 3, annealed", "b3_annealed", &["action.qcd.beta=3.0", "flow.intervals=18", "flow.sweeps=1"]),
     (
         "8⁴, fitted on 4⁴",
         "l8",

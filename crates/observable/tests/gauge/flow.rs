@@ -201,19 +201,21 @@ fn constant_flux_is_a_fixed_point() {
     assert_close(numbers(&Flowed::new("flowed", &flow, 0.5, charge), &links)[0], before, 1e-10, "Q");
 }
 
-/// Both energies agree on a smooth field, and another velocity gives another flow.
+/// What is left of a weak field after a while are its longest waves, transverse with momentum π/2 on this lattice: the average over four
+/// leaves costs the clover a factor cos²(π/4). And another velocity gives another flow.
 #[test]
-fn energies_meet_and_velocities_are_exchangeable() {
+fn energies_of_long_waves_and_other_velocities() {
     let lattice = Lattice::new(&[4, 4, 4, 4]).unwrap();
-    let links = smooth(&lattice, 1, 2, 0.5);
-    let flow = WilsonFlow::new(&lattice).unwrap();
+    let links = smooth(&lattice, 1, 2, 0.1);
+    let flow = WilsonFlow::new(&lattice).unwrap().with_tolerance(1e-7).unwrap();
     let ratio = |t: f64| {
         let field = flow.flow(&links, t).unwrap();
         numbers(&CloverEnergy::new(&lattice).unwrap(), &field)[0]
             / numbers(&PlaquetteEnergy::new(&lattice).unwrap(), &field)[0]
     };
-    let (rough, less) = (ratio(0.0), ratio(1.0));
-    assert!((less - 1.0).abs() < 0.5 * (rough - 1.0).abs(), "{rough} {less}");
+    let (rough, late) = (ratio(0.0), ratio(2.5));
+    assert!(rough < 0.2, "{rough}");
+    assert_close(late, 0.5, 1e-3, "clover over plaquette energy");
     let twice = {
         let lattice = lattice.clone();
         WilsonFlow::with_velocity(move |u| Ok((wilson_velocity(u, &lattice)? * 2.0)?))
