@@ -1,5 +1,11 @@
 //! Contract table of the Wilson operator: algebra, symmetries, free field, gradients, solvers.
 
+#![allow(
+    clippy::needless_range_loop,
+    clippy::type_complexity,
+    reason = "indices of matrices, and a table of closures"
+)]
+
 use candle_core::{DType, Device, Tensor, Var};
 use latflow_fermion::check::{adjoint_defect, linearity_defect};
 use latflow_fermion::{

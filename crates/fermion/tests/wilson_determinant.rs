@@ -123,7 +123,7 @@ fn the_hopping_expansion_starts_with_plaquettes_and_winding_loops() {
     // 32: tr H⁴ contains Σ over 4 starts and 2 orientations, with the boundary sign in time.
     let lattice = lattice(&[4, 4, 4, 4]);
     let links = haar(3, &lattice, 2);
-    let mut plaquette = vec![0.0; 2];
+    let mut plaquette = [0.0; 2];
     for mu in 0..4 {
         for nu in mu + 1..4 {
             let p = loops(&plaquettes(&links, &lattice, mu, nu).unwrap());
@@ -131,7 +131,7 @@ fn the_hopping_expansion_starts_with_plaquettes_and_winding_loops() {
         }
     }
     for boundary in [Boundary::Antiperiodic, Boundary::Periodic] {
-        let mut winding = vec![0.0; 2];
+        let mut winding = [0.0; 2];
         for mu in 0..4 {
             let sign = if mu == 3 && boundary == Boundary::Antiperiodic { -1.0 } else { 1.0 };
             let w = loops(&path(&links, &lattice, &[(mu, 1); 4]).unwrap());

@@ -109,7 +109,8 @@ fn haar_moments() {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
         (mean - exact) / (variance / n).sqrt()
     };
-    let moments: [(&str, fn(f64, f64) -> f64, f64); 4] = [
+    type Moment = fn(f64, f64) -> f64;
+    let moments: [(&str, Moment, f64); 4] = [
         ("Re tr", |re, _| re, 0.0),
         ("|tr|²", |re, im| re * re + im * im, 1.0),
         ("Re tr³", |re, im| re * re * re - 3.0 * re * im * im, 1.0),

@@ -10,6 +10,7 @@ pub(crate) fn noise(seed: u64, shape: &[usize], sigma: f64) -> Tensor {
 }
 
 /// Adds noise to every parameter, so that nothing is at its special initial value.
+#[allow(dead_code, reason = "not every test binary has parameters to scramble")]
 pub(crate) fn scramble(store: &ParamStore, sigma: f64) {
     let mut moved = store.snapshot().unwrap();
     for (i, value) in moved.values_mut().enumerate() {
