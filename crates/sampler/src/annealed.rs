@@ -100,7 +100,7 @@ impl<P, A, B, M> AnnealedFlow<P, A, B, M> {
         &self.sweeps
     }
 
-    /// n independent trajectories: their ends and log w, with E[w] = ∫ e^{−S_1}. They can be reweighted, or start
+    /// n independent trajectories: their ends and log w, with the mean of w ∫ e^{−S_1}. They can be reweighted, or start
     /// [`crate::IndependenceChains`] and be proposed to them.
     ///
     /// # Errors
