@@ -88,13 +88,18 @@ fn start(reproduction: &Reproduction, arguments: &[String]) -> Outcome {
     become_process(&mut command)
 }
 
-/// The smoke run of continuous integration, with the binary that the tests have built already.
+/// The smoke runs of continuous integration, with the binary that the tests have built already.
 pub(crate) fn smoke() -> Outcome {
-    let out = std::env::temp_dir().join(format!("latflow-smoke-{}", std::process::id()));
-    let mut command = cargo(&["run", "--quiet", "--package", "latflow", "--bin", "latflow", "--"]);
     // Half of it is enough to see whether everything works together; the paper's flows are slow without optimisation.
-    let part = ["--scale", "smoke", "--coupling", "0.1", "--models", "ours"];
-    command.arg("repro-yukawa").args(part).arg("--out").arg(&out);
+    smoke_run(&YUKAWA, &["--coupling", "0.1", "--models", "ours"])?;
+    smoke_run(&QCD, &[])
+}
+
+fn smoke_run(reproduction: &Reproduction, part: &[&str]) -> Outcome {
+    let name = reproduction.command;
+    let out = std::env::temp_dir().join(format!("latflow-smoke-{name}-{}", std::process::id()));
+    let mut command = cargo(&["run", "--quiet", "--package", "latflow", "--bin", "latflow", "--"]);
+    command.args([name, "--scale", "smoke"]).args(part).arg("--out").arg(&out);
     let outcome = run(&mut command);
     // Left in place after a failure: the run directory is the evidence.
     if outcome.is_ok() {

@@ -1,7 +1,7 @@
 //! Values of the gauge theories' sections that parse but make no sense.
 
 use super::check::{Checked, at_least_one, positive, require, tolerance};
-use super::gauge::KAPPA_BOUND;
+use super::gauge::{DETERMINANT_SITES, KAPPA_BOUND};
 use super::{Config, FermionTreatment, Measure, Qcd, Update};
 
 /// Everything that depends on the theory being QCD.
@@ -35,6 +35,18 @@ pub(super) fn qcd(config: &Config, action: &Qcd) -> Checked {
         "the heat bath draws from e^{β …} with β ≥ 0",
         "numbers from 0, or hmc.method = \"hmc\"",
     )?;
+    let exact = [
+        ("hmc.method", hmc.method == Update::HeatBath),
+        ("hmc.fermions", hmc.method == Update::Hmc && hmc.fermions == FermionTreatment::Determinant),
+    ];
+    for (key, _) in exact.into_iter().filter(|(_, exact)| *exact && action.n_f > 0) {
+        require(
+            dims.iter().product::<usize>() <= DETERMINANT_SITES,
+            key,
+            format!("needs the exact determinant, which takes gigabytes on {dims:?}"),
+            format!("lattices of at most {DETERMINANT_SITES} sites, or pseudofermions"),
+        )?;
+    }
     require(
         hmc.substeps.is_empty() || action.n_f > 0,
         "hmc.substeps",

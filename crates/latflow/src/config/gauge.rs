@@ -6,6 +6,8 @@ use super::FermionBoundary;
 
 /// Colours of QCD.
 pub(crate) const COLOURS: usize = 3;
+/// Sites of the largest lattice whose Wilson determinant is computed exactly: about 4 GiB a configuration.
+pub(crate) const DETERMINANT_SITES: usize = 2592;
 /// At this hopping parameter the quarks of the strong coupling limit are massless; they are lighter at every other coupling.
 pub(super) const KAPPA_BOUND: f64 = 0.25;
 

@@ -18,7 +18,7 @@ mod sections;
 pub use check::Needs;
 pub use error::ConfigError;
 pub use flow::{Flow, FlowKind};
-pub(crate) use gauge::COLOURS;
+pub(crate) use gauge::{COLOURS, DETERMINANT_SITES};
 pub use gauge::{Measure, Qcd, Start, Update};
 pub use load::{from_text, load};
 pub use model::{

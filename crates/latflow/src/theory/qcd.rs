@@ -21,10 +21,11 @@ use serde_json::{Map, Value, json};
 
 use super::update::{MolecularDynamics, Sweeps, Target, Update};
 use super::{FieldTheory, GaugeTheory, Measurand};
-use crate::config::{self, COLOURS, Config, FermionBoundary, FermionTreatment, Start};
+use crate::config::{self, COLOURS, Config, DETERMINANT_SITES, FermionBoundary, FermionTreatment, Start};
 use crate::io::create_folder;
 use crate::io::gauge::{Extents, Format, GaugeField, Label, Precision, write_gauge};
 use crate::results::LOG_WEIGHT;
+use crate::session::note;
 
 /// The theory on a lattice.
 pub(crate) struct Qcd {
@@ -286,8 +287,14 @@ impl GaugeTheory for Qcd {
         values.insert("plaquette_paper".into(), json!(paper[0]));
         values.insert("polyakov_loop".into(), json!([re[0], im[0]]));
         if let Some(quarks) = &self.quarks {
-            let log_det = DenseWilson::new(quarks).log_abs_det(links)?.to_vec1::<f64>()?;
-            values.insert("log_abs_det".into(), json!(log_det[0]));
+            if self.lattice.volume() <= DETERMINANT_SITES {
+                let log_det = DenseWilson::new(quarks).log_abs_det(links)?.to_vec1::<f64>()?;
+                values.insert("log_abs_det".into(), json!(log_det[0]));
+            } else {
+                note(
+                    "warning: log_abs_det is left out: on this lattice the exact determinant takes gigabytes",
+                );
+            }
             let pion = self.pion(quarks).measure(links)?.to_vec2::<f64>()?;
             values.insert("pion_correlator".into(), json!(pion[0]));
         }

@@ -210,6 +210,11 @@ fn bad_configurations_are_named() {
             assert!(error.contains(word), "{set}: expected `{word}` in\n{error}");
         }
     }
+    let large = "lattice.dims=[8, 8, 8, 8]";
+    for set in ["hmc.fermions=determinant", "hmc.method=heat_bath"] {
+        let error = read(SMALL, &[large, set], Needs::Sampling).expect_err("too large");
+        assert!(error.contains("exact determinant") && error.contains("2592"), "{error}");
+    }
     let no_mass = SMALL.replace("kappa = 0.15\n", "");
     let error = read(&no_mass, &[], Needs::Sampling).expect_err("quarks have a mass");
     assert!(error.contains("action.qcd.kappa") && error.contains("missing"), "{error}");

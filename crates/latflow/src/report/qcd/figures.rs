@@ -112,7 +112,7 @@ fn distribution(names: &[String], residuals: &[(usize, ResidualDistribution)], t
     let mut svg = Svg::new(LEFT + PANEL + 20.0);
     let mut names = legend(names);
     names.remove(0);
-    let top = 20.0 + svg.legend(LEFT, 14.0, &names);
+    let top = 30.0 + svg.legend(LEFT, 14.0, &names);
     let points = |r: &ResidualDistribution| -> Vec<(f64, ValueError, f64)> {
         let roots = r.bins.edges().windows(2).map(|e| 0.5 * (e[0].sqrt() + e[1].sqrt()));
         let measured = r.densities().zip(&r.counts).map(|((density, theory), count)| {
