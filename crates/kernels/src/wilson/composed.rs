@@ -111,7 +111,13 @@ fn coordinates(dims: &[usize], mut site: usize) -> Vec<usize> {
 }
 
 /// The site at x ± μ̂ and the sign a spinor picks up on the way.
-fn neighbour(dims: &[usize], site: usize, mu: usize, step: isize, antiperiodic: bool) -> (u32, f64) {
+pub(super) fn neighbour(
+    dims: &[usize],
+    site: usize,
+    mu: usize,
+    step: isize,
+    antiperiodic: bool,
+) -> (u32, f64) {
     let mut x = coordinates(dims, site);
     let moved = x[mu] as isize + step;
     let wraps = moved < 0 || moved == dims[mu] as isize;

@@ -38,6 +38,19 @@ enum Numbers {
     F64(Aligned<f64>),
 }
 
+/// What other kernels on the same links need: the lattice in lanes, and the numbers of every block.
+pub(super) struct Packing<'a, T> {
+    pub(super) geometry: &'a Geometry,
+    links: &'a LaneField<T>,
+}
+
+impl<'a, T: Element> Packing<'a, T> {
+    /// The links of one block: `[site][μ][row, column, re/im][lane]`.
+    pub(super) fn block(&self, block: usize) -> &'a [T] {
+        block_of(self.geometry, self.links, block)
+    }
+}
+
 /// k Hψ or k H†ψ.
 #[derive(Debug, Clone, Copy)]
 pub struct HopFactor {
@@ -92,6 +105,21 @@ impl WilsonLinks {
             other => bail!("Wilson fermions: expected links of f32 or f64, got {other:?}"),
         };
         Ok(Self(Arc::new(Packed { geometry, antiperiodic, field })))
+    }
+
+    /// The numbers, if they are of this type.
+    pub(super) fn packing<T: Element>(&self) -> Result<Packing<'_, T>> {
+        let field: &dyn std::any::Any = match &self.0.field {
+            Field::F32(field) => field,
+            Field::F64(field) => field,
+        };
+        match field.downcast_ref::<LaneField<T>>() {
+            Some(links) if links.components() == 4 * LINK => {
+                Ok(Packing { geometry: &self.0.geometry, links })
+            }
+            Some(_) => bail!("Wilson links in hop order, expected those of each site"),
+            None => bail!("Wilson links of {:?}, expected {:?}", self.dtype(), T::DTYPE),
+        }
     }
 
     /// Extents of the lattice.
@@ -368,7 +396,7 @@ impl Work<'_> {
 }
 
 /// U_t → −U_t on the last time slice.
-fn change_sign<T: Element>(geometry: &Geometry, field: &mut LaneField<T>) {
+pub(super) fn change_sign<T: Element>(geometry: &Geometry, field: &mut LaneField<T>) {
     let lattice = &geometry.lattice;
     let (lanes, extent) = (lattice.lanes(), lattice.dims()[3]);
     let site = 4 * LINK * lanes;

@@ -13,6 +13,7 @@ mod geometry;
 mod gradient;
 mod kernel;
 mod links;
+mod ptcn;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -20,6 +21,7 @@ mod vector;
 pub use composed::wilson_hop_composed;
 pub use geometry::Sites;
 pub use links::{HopFactor, WilsonLinks, WilsonVector};
+pub use ptcn::{TransportLayer, TransportNet};
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
