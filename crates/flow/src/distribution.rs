@@ -7,7 +7,7 @@
 
 use crate::{Bijection, Result};
 use candle_core::Tensor;
-use latflow_lattice::Rng;
+use latflow_lattice::{Configuration, Rng};
 
 /// Something that can be drawn, given a condition.
 pub trait Sample<X, C = ()> {
@@ -145,5 +145,27 @@ impl<X, Y, C, A: Sample<X, C>, B: Sample<Y, C>> Sample<(X, Y), C> for Independen
 impl<X, Y, C, A: Distribution<X, C>, B: Distribution<Y, C>> Distribution<(X, Y), C> for Independent<A, B> {
     fn log_prob(&self, (x, y): &(X, Y), condition: &C) -> Result<Tensor> {
         Ok((self.first.log_prob(x, condition)? + self.second.log_prob(y, condition)?)?)
+    }
+}
+
+/// A model that is not trained: the same draws, with their densities, without autodiff history. As `first` of [`Autoregressive`] it is the
+/// fixed marginal under which a conditional is trained [QCD Sec. 3.1].
+#[derive(Debug, Clone)]
+pub struct Fixed<M>(pub M);
+
+impl<X: Configuration, C, M: Sample<X, C>> Sample<X, C> for Fixed<M> {
+    fn sample(&self, n: usize, condition: &C, rng: &mut Rng) -> Result<X> {
+        Ok(self.0.sample(n, condition, rng)?.detach())
+    }
+}
+
+impl<X: Configuration, C, M: Distribution<X, C>> Distribution<X, C> for Fixed<M> {
+    fn log_prob(&self, x: &X, condition: &C) -> Result<Tensor> {
+        self.0.log_prob(x, condition)
+    }
+
+    fn sample_with_log_prob(&self, n: usize, condition: &C, rng: &mut Rng) -> Result<(X, Tensor)> {
+        let (x, log_q) = self.0.sample_with_log_prob(n, condition, rng)?;
+        Ok((x.detach(), log_q.detach()))
     }
 }

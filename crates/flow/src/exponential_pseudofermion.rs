@@ -8,10 +8,11 @@
 //!
 //! A_n is the logarithm of D_0⁻¹D to order n ([`latflow_fermion::LogarithmicExpansion`]). The density is exact for every n
 //! and coupling; only the variance of the weight depends on them. e^{A} acts by its Taylor series, to rounding. There is
-//! nothing to train.
+//! nothing to train, unless the coefficients a_k of A_n = Σ_k a_k X^k are made parameters: log |det W|² is 2 log |det D_0| +
+//! 2 Σ_k a_k tr X^k for any of them.
 
-use crate::{Bijection, Error, Result};
-use candle_core::Tensor;
+use crate::{Bijection, Error, ParamStore, Result};
+use candle_core::{DType, Tensor};
 use latflow_fermion::{LogarithmicExpansion, Perturbation};
 use latflow_lattice::Configuration;
 
@@ -20,6 +21,8 @@ use latflow_lattice::Configuration;
 pub struct ExponentialPseudofermion<D> {
     expansion: D,
     order: usize,
+    /// a_k, `[n]`, where they are parameters.
+    learned: Option<Tensor>,
 }
 
 /// Terms of the series before it is called divergent.
@@ -35,7 +38,35 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
         if order > largest {
             return Err(latflow_action::Error::from(latflow_fermion::Error::Order { order, largest }).into());
         }
-        Ok(Self { expansion, order })
+        Ok(Self { expansion, order, learned: None })
+    }
+
+    /// The flow whose coefficients are the parameter `name`, `[n]`, at first those of the logarithm.
+    ///
+    /// # Errors
+    /// When no closed form of the trace is known at this order, there is nothing to learn at order 0, or the name is taken.
+    pub fn learnable(store: &mut ParamStore, name: &str, expansion: D, order: usize) -> Result<Self> {
+        let flow = Self::new(expansion, order)?;
+        if order == 0 {
+            return Err(Error::Parameter {
+                name: "order",
+                value: 0.0,
+                expected: "at least 1 to have coefficients",
+            });
+        }
+        let learned = store.create(name, &[order], |_| (1..=order).map(Self::coefficient).collect())?;
+        Ok(Self { learned: Some(learned), ..flow })
+    }
+
+    /// a_k t.
+    fn times(&self, k: usize, t: &Tensor) -> Result<Tensor> {
+        match &self.learned {
+            None => Ok((t * Self::coefficient(k))?),
+            Some(a) => {
+                let a = a.narrow(0, k - 1, 1)?.to_dtype(DType::F64)?.reshape(vec![1; t.rank()])?;
+                Ok(t.broadcast_mul(&a)?)
+            }
+        }
     }
 
     /// (−1)^{k+1}/k.
@@ -49,7 +80,7 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
         let mut sum = v.zeros_like()?;
         for k in 1..=self.order {
             power = x(&power).map_err(latflow_action::Error::from)?;
-            sum = (sum + (&power * Self::coefficient(k))?)?;
+            sum = (sum + self.times(k, &power)?)?;
         }
         Ok(sum)
     }
@@ -85,7 +116,7 @@ impl<D: LogarithmicExpansion> ExponentialPseudofermion<D> {
         let mut sum = Tensor::full(constant, batch, phi.device())?;
         for k in 1..=self.order {
             let trace = self.expansion.trace(phi, k).map_err(latflow_action::Error::from)?;
-            sum = (sum + (trace * (2.0 * Self::coefficient(k)))?)?;
+            sum = (sum + (self.times(k, &trace)? * 2.0)?)?;
         }
         Ok(sum)
     }

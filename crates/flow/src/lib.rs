@@ -19,6 +19,7 @@ mod params;
 mod pointwise;
 pub mod potential;
 mod prior;
+mod ptcn;
 pub mod residual;
 pub mod spectral;
 pub mod train;
@@ -28,7 +29,7 @@ mod value_op;
 pub use bijection::{Bijection, Chain};
 pub use context::{ContextNet, NetShape};
 pub use coupling::AffineCoupling;
-pub use distribution::{Autoregressive, Distribution, FlowModel, Independent, Sample};
+pub use distribution::{Autoregressive, Distribution, Fixed, FlowModel, Independent, Sample};
 pub use equivariant::{
     ApNet, ApShape, Architecture, AverageShape, Channels, FieldNetwork, Fields, GroupAverage, LinearFlow,
     LinearShape, PseudofermionCoupling, RestrictedFlow, ScalarContext, ScalarCoupling, Sites, Squeeze,
@@ -43,3 +44,4 @@ pub use lattice_net::{Convolutions, LatticeNet, LatticeNetShape, Xavier};
 pub use params::ParamStore;
 pub use pointwise::CubicRoot;
 pub use prior::{Gaussian, PartialRefresh};
+pub use ptcn::{Gamma, NetSizes, PtcnFlow, PtcnMask, PtcnShape, PtcnStart};

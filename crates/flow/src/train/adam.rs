@@ -8,9 +8,11 @@ use crate::{Error, ParamStore, Result};
 use candle_core::Tensor;
 use std::collections::BTreeMap;
 
-/// The optimiser: β₁ = 0.9, β₂ = 0.999, ε = 10⁻⁸, the defaults the paper uses.
+/// The optimiser: β₁ = 0.9, β₂ = 0.999 and, unless asked otherwise, ε = 10⁻⁸, the defaults [YUK Tab. IV] uses; [QCD Sec. 3.1]
+/// has ε = 10⁻².
 #[derive(Debug, Clone)]
 pub struct Adam {
+    epsilon: f64,
     first: BTreeMap<String, Tensor>,
     second: BTreeMap<String, Tensor>,
     updates: u64,
@@ -29,7 +31,19 @@ impl Adam {
     /// When the device fails.
     pub fn new(params: &ParamStore) -> Result<Self> {
         let zeros = || params.iter().map(|(n, v)| Ok((n.clone(), v.zeros_like()?))).collect::<Result<_>>();
-        Ok(Self { first: zeros()?, second: zeros()?, updates: 0 })
+        Ok(Self { epsilon: EPSILON, first: zeros()?, second: zeros()?, updates: 0 })
+    }
+
+    /// The same with another ε.
+    ///
+    /// # Errors
+    /// When ε is not positive and finite.
+    pub fn with_epsilon(self, epsilon: f64) -> Result<Self> {
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            let expected = "a positive finite number";
+            return Err(Error::Parameter { name: "epsilon of Adam", value: epsilon, expected });
+        }
+        Ok(Self { epsilon, ..self })
     }
 
     /// Updates done so far.
@@ -54,7 +68,7 @@ impl Adam {
             let Some(g) = gradients.get(name) else { continue };
             let m = ((&self.first[name] * BETA1)? + (g * (1.0 - BETA1))?)?;
             let v = ((&self.second[name] * BETA2)? + (g.sqr()? * (1.0 - BETA2))?)?;
-            let scale = ((&v * (1.0 / correction2))?.sqrt()? + EPSILON)?;
+            let scale = ((&v * (1.0 / correction2))?.sqrt()? + self.epsilon)?;
             let change = ((&m * (rate / correction1))? / scale)?;
             var.set(&(var.as_tensor().detach() - change)?)?;
             self.first.insert(name.clone(), m);

@@ -104,6 +104,15 @@ impl Trainer {
         self
     }
 
+    /// Uses the given ε of the optimiser.
+    ///
+    /// # Errors
+    /// When ε is not positive and finite.
+    pub fn with_adam_epsilon(mut self, epsilon: f64) -> Result<Self> {
+        self.adam = self.adam.with_epsilon(epsilon)?;
+        Ok(self)
+    }
+
     /// Updates done.
     pub fn steps_done(&self) -> u64 {
         self.adam.updates()
