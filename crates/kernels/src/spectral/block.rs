@@ -140,17 +140,42 @@ impl Block {
         &mut self.0[i][j]
     }
 
-    /// f(a, b), matrix by matrix.
+    // Loops, not closures: a closure is compiled without the instruction set of the function it is written in.
+
     #[inline(always)]
-    pub(super) fn map<X: Vector<Item = f64>>(
-        isa: Instructions<X>,
-        [a, b]: [&Self; 2],
-        f: impl Fn(Matrix<X, 3>, Matrix<X, 3>) -> Matrix<X, 3>,
-    ) -> Self {
+    fn registers<X: Vector<Item = f64>>(&self, isa: Instructions<X>, first: usize) -> Matrix<X, 3> {
+        Matrix::load(isa, &self.flat()[first..], LANES)
+    }
+
+    /// self · b, matrix by matrix.
+    #[inline(always)]
+    pub(super) fn times<X: Vector<Item = f64>>(&self, isa: Instructions<X>, b: &Self) -> Self {
         let mut out = Self::zero();
         for first in (0..LANES).step_by(X::LANES) {
-            let load = |block: &Self| Matrix::load(isa, &block.flat()[first..], LANES);
-            f(load(a), load(b)).store(&mut out.flat_mut()[first..], LANES);
+            let product = self.registers(isa, first).times(isa, &b.registers(isa, first));
+            product.store(&mut out.flat_mut()[first..], LANES);
+        }
+        out
+    }
+
+    /// self · b†, matrix by matrix.
+    #[inline(always)]
+    pub(super) fn times_adjoint<X: Vector<Item = f64>>(&self, isa: Instructions<X>, b: &Self) -> Self {
+        let mut out = Self::zero();
+        for first in (0..LANES).step_by(X::LANES) {
+            let product = self.registers(isa, first).times_adjoint(isa, &b.registers(isa, first));
+            product.store(&mut out.flat_mut()[first..], LANES);
+        }
+        out
+    }
+
+    /// self† · b, matrix by matrix.
+    #[inline(always)]
+    pub(super) fn adjoint_times<X: Vector<Item = f64>>(&self, isa: Instructions<X>, b: &Self) -> Self {
+        let mut out = Self::zero();
+        for first in (0..LANES).step_by(X::LANES) {
+            let product = self.registers(isa, first).adjoint_times(isa, &b.registers(isa, first));
+            product.store(&mut out.flat_mut()[first..], LANES);
         }
         out
     }
@@ -160,8 +185,7 @@ impl Block {
     pub(super) fn inner<X: Vector<Item = f64>>(&self, isa: Instructions<X>, b: &Self) -> [Lane; 2] {
         let (mut re, mut im) = ([0.0; LANES], [0.0; LANES]);
         for first in (0..LANES).step_by(X::LANES) {
-            let load = |block: &Self| Matrix::<X, 3>::load(isa, &block.flat()[first..], LANES);
-            let (a, b) = (load(self), load(b));
+            let (a, b) = (self.registers(isa, first), b.registers(isa, first));
             a.inner(isa, &b).store(&mut re[first..]);
             // Im z = Re(−iz).
             a.over_i(isa).inner(isa, &b).store(&mut im[first..]);
@@ -177,13 +201,13 @@ impl Block {
     /// X† A X, matrix by matrix.
     #[inline(always)]
     pub(super) fn in_frame<X: Vector<Item = f64>>(&self, isa: Instructions<X>, frame: &Self) -> Self {
-        Self::map(isa, [self, frame], |a, x| x.adjoint_times(isa, &a.times(isa, &x)))
+        frame.adjoint_times(isa, &self.times(isa, frame))
     }
 
     /// X A X†, matrix by matrix.
     #[inline(always)]
     pub(super) fn out_of_frame<X: Vector<Item = f64>>(&self, isa: Instructions<X>, frame: &Self) -> Self {
-        Self::map(isa, [self, frame], |a, x| x.times(isa, &a.times_adjoint(isa, &x)))
+        frame.times(isa, &self.times_adjoint(isa, frame))
     }
 
     /// X diag(d) X†, matrix by matrix, for d given as (re, im).
@@ -201,6 +225,6 @@ impl Block {
                 }
             }
         }
-        Self::map(isa, [&turned, frame], |a, x| a.times_adjoint(isa, &x))
+        turned.times_adjoint(isa, frame)
     }
 }

@@ -90,8 +90,9 @@ fn rotate<X: Vector, const P: usize, const Q: usize>(w: &mut Block, x: &mut Bloc
         let large = half.abs() + root;
         let (first, second) = if half >= 0.0 { (large, 2.0 * ab) } else { (2.0 * ab, large) };
         let (first, second) = if large > 0.0 { (first, second) } else { (1.0, 0.0) };
-        let mix = |i: usize| fused::<X>(first, a[i], second * b[i]);
-        let (u0, u1, u2) = (mix(0), mix(1), mix(2));
+        let u0 = fused::<X>(first, a[0], second * b[0]);
+        let u1 = fused::<X>(first, a[1], second * b[1]);
+        let u2 = fused::<X>(first, a[2], second * b[2]);
         // The smaller of the two rotations that diagonalise.
         let (u1, u2) = if u0 >= 0.0 { (u1, u2) } else { (-u1, -u2) };
         let side = fused::<X>(u1, u1, u2 * u2);

@@ -135,12 +135,11 @@ impl Task<f64> for Forward<'_> {
         for (i, one) in loops.loops.iter().enumerate() {
             let Some(one) = one else { continue };
             let [a, b, c, d] = one.map(|link| &packed[link as usize]);
-            let times = |a: &Block, b: &Block| Block::map(isa, [a, b], |a, b| a.times(isa, &b));
-            let (there, back) = (times(a, b), times(d, c));
+            let (there, back) = (a.times(isa, b), d.times(isa, c));
             let rows = out.chunks_exact_mut(loops.count() * numbers).enumerate();
             match part {
                 Part::Matrix => {
-                    let w = Block::map(isa, [&there, &back], |a, b| a.times_adjoint(isa, &b));
+                    let w = there.times_adjoint(isa, &back);
                     rows.for_each(|(l, row)| w.store(l, &mut row[i * numbers..]));
                 }
                 Part::Trace => {
@@ -181,16 +180,12 @@ impl Task<f64> for Backward<'_> {
                 }
             }
             let [a, b, c, d] = one.map(|link| &packed[link as usize]);
-            let times = |a: &Block, b: &Block| Block::map(isa, [a, b], |a, b| a.times(isa, &b));
-            let times_adjoint =
-                |a: &Block, b: &Block| Block::map(isa, [a, b], |a, b| a.times_adjoint(isa, &b));
-            let adjoint_times =
-                |a: &Block, b: &Block| Block::map(isa, [a, b], |a, b| a.adjoint_times(isa, &b));
-            let (back, there) = (times(&g, &times(d, c)), adjoint_times(&g, &times(a, b)));
-            sums[one[0] as usize].add(&times_adjoint(&back, b));
-            sums[one[1] as usize].add(&adjoint_times(a, &back));
-            sums[one[2] as usize].add(&adjoint_times(d, &there));
-            sums[one[3] as usize].add(&times_adjoint(&there, c));
+            let back = g.times(isa, &d.times(isa, c));
+            let there = g.adjoint_times(isa, &a.times(isa, b));
+            sums[one[0] as usize].add(&back.times_adjoint(isa, b));
+            sums[one[1] as usize].add(&a.adjoint_times(isa, &back));
+            sums[one[2] as usize].add(&d.adjoint_times(isa, &there));
+            sums[one[3] as usize].add(&there.times_adjoint(isa, c));
         }
         for (l, row) in to_links.chunks_exact_mut(loops.links * NUMBERS).enumerate() {
             sums.iter().zip(row.chunks_exact_mut(NUMBERS)).for_each(|(sum, out)| sum.store(l, out));
@@ -279,7 +274,7 @@ impl Task<f64> for MultiplyForward<'_> {
         let isa = unsafe { Instructions::<X>::assume() };
         for (at, m) in self.at.chunks(LANES).zip(self.multipliers.chunks(LANES * NUMBERS)) {
             let u = Block::gather(self.links, at);
-            Block::map(isa, [&Block::pack(m), &u], |m, u| m.times(isa, &u)).scatter(self.links, at);
+            Block::pack(m).times(isa, &u).scatter(self.links, at);
         }
     }
 }
@@ -304,8 +299,8 @@ impl Task<f64> for MultiplyBackward<'_> {
             self.multipliers.chunks(LANES * NUMBERS).zip(self.to_multipliers.chunks_mut(LANES * NUMBERS));
         for (at, (m, to_m)) in self.at.chunks(LANES).zip(pieces) {
             let (u, g) = (Block::gather(self.links, at), Block::gather(self.grad, at));
-            Block::map(isa, [&g, &u], |g, u| g.times_adjoint(isa, &u)).unpack(to_m);
-            Block::map(isa, [&Block::pack(m), &g], |m, g| m.adjoint_times(isa, &g)).scatter(self.grad, at);
+            g.times_adjoint(isa, &u).unpack(to_m);
+            Block::pack(m).adjoint_times(isa, &g).scatter(self.grad, at);
         }
     }
 }

@@ -259,7 +259,10 @@ impl Task<f64> for MultiplierBackward<'_> {
                 inner.set(j, i, l, inner.at(j, i, l).times::<X>(quotient));
             }
             // ∂L/∂θ′_k = Im(Γ_kk m_k*); only differences of angles can change.
-            let t: [f64; 3] = std::array::from_fn(|k| inner.at(k, k, l).times::<X>(m[k].conj()).im);
+            let mut t = [0.0; 3];
+            for k in 0..3 {
+                t[k] = inner.at(k, k, l).times::<X>(m[k].conj()).im;
+            }
             let mean = (t[0] + t[1] + t[2]) / 3.0;
             (0..3).for_each(|k| rates[k][l] = mean - t[k]);
             [to_position[0][l], to_position[1][l]] = alcove::angles_gradient(at, t);
