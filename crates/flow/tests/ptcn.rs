@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{DType, Device, Tensor, Var};
 use common::{noise, scramble};
-use latflow_action::{Action, Pseudofermion, TrainingTarget};
+use latflow_action::{Action, Pseudofermion};
 use latflow_fermion::{ConjugateGradient, Dirac, EvenOddWilson, LinearOperator, Wilson};
 use latflow_flow::check::{round_trip_defect, symmetry_defect};
 use latflow_flow::train::{Clip, Schedule, Trainer};
@@ -234,6 +234,29 @@ fn the_hopping_start_has_the_closed_form() {
     }
 }
 
+#[test]
+fn a_quarter_at_the_start_is_its_part_of_the_even_odd_operator() {
+    // ϕ' = ϕ + Π (D̂ − 1) Π̄ϕ, Π the even sites with x_1 + x_2 odd.
+    let lattice = small();
+    let half = EvenOddWilson::new(&Wilson::new(&lattice, KAPPA, Boundary::Antiperiodic).unwrap());
+    let (links, phi) = (haar(&lattice, 3, 11), noise(12, &[3, 2, components(&lattice, EVEN)], 0.7));
+    let odd = |x: usize| (lattice.coordinates(x)[0] + lattice.coordinates(x)[1]) % 2 == 1;
+    let mask = lattice.sublattice(Parity::Even).into_iter().flat_map(|x| [f64::from(u8::from(odd(x))); 12]);
+    let mask = Tensor::from_iter(mask, &CPU).unwrap();
+    let part = |v: &Tensor| v.broadcast_mul(&mask).unwrap();
+    let rest = (&phi - part(&phi)).unwrap();
+    let hops = (half.bind(&links).unwrap().apply(&rest).unwrap() - &rest).unwrap();
+    let expected = (&phi + part(&hops)).unwrap();
+    assert!(max_difference(&expected, &phi).unwrap() > 1e-2);
+    for depth in [2, 6] {
+        let masks = vec![PtcnMask::Quarter { partner: 1, parity: Parity::Odd }];
+        let shape = PtcnShape { masks, ..mixed(EVEN, depth, PtcnStart::Hopping { kappa: KAPPA }) };
+        let (got, log_det) = flow(&lattice, EVEN, &shape, DType::F64).0.forward(&phi, &links).unwrap();
+        assert!(max_difference(&got, &expected).unwrap() < 1e-13, "depth {depth}");
+        assert_eq!(log_det.to_vec1::<f64>().unwrap(), [0.0; 3]);
+    }
+}
+
 /// No gauge action: all there is are pseudofermions.
 #[derive(Debug, Clone)]
 struct Free;
@@ -375,10 +398,15 @@ fn training_moves_the_conditional_alone_and_lowers_the_loss() {
         "{losses:?}"
     );
     assert!(after < 0.7 * before, "{before} {after}");
-    // Draws of the fixed part carry no history; with a target that ignores ϕ's action nothing else would.
-    let ((links, pf), _) = model.sample_with_log_prob(2, &(), &mut rng(19)).unwrap();
-    assert!(!links.tensor().track_op() && pf.track_op());
-    let _: Tensor = theory.surrogate_action(&(links, pf), &mut rng(20)).unwrap();
+    // What is fixed has no history, and the same draws.
+    let links = haar(&lattice, 2, 19);
+    let draw = |model: &dyn Fn(&mut Rng) -> (Tensor, Tensor)| model(&mut rng(20));
+    let (pf, log_q) = draw(&|rng| model.second.sample_with_log_prob(2, &links, rng).unwrap());
+    let fixed = Fixed(&model.second);
+    let (pf_fixed, log_q_fixed) = draw(&|rng| fixed.sample_with_log_prob(2, &links, rng).unwrap());
+    assert!(pf.track_op() && log_q.track_op() && !pf_fixed.track_op() && !log_q_fixed.track_op());
+    assert!(!fixed.sample(2, &links, &mut rng(20)).unwrap().track_op());
+    assert_eq!(max_difference(&pf, &pf_fixed).unwrap() + max_difference(&log_q, &log_q_fixed).unwrap(), 0.0);
 }
 
 #[test]

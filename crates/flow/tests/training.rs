@@ -156,21 +156,27 @@ fn checkpoints_of_another_model_are_refused() {
 
 #[test]
 fn adam_follows_its_recursion() {
-    let mut store = ParamStore::new(Streams::new(13), DType::F64, &CPU);
-    store.create("w", &[2], |_| vec![1.0, -2.0]).unwrap();
-    let mut adam = Adam::new(&store).unwrap();
-    let (mut w, mut m, mut v) = ([1.0, -2.0], [0.0; 2], [0.0f64; 2]);
-    for t in 1..=5 {
-        let g = [0.3 * f64::from(t), -0.7];
-        let gradients = BTreeMap::from([("w".to_owned(), Tensor::new(&g, &CPU).unwrap())]);
-        adam.step(&store, &gradients, 0.1).unwrap();
-        for i in 0..2 {
-            m[i] = 0.9 * m[i] + 0.1 * g[i];
-            v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
-            w[i] -= 0.1 * (m[i] / (1.0 - 0.9f64.powi(t))) / ((v[i] / (1.0 - 0.999f64.powi(t))).sqrt() + 1e-8);
+    for epsilon in [1e-8, 1e-2] {
+        let mut store = ParamStore::new(Streams::new(13), DType::F64, &CPU);
+        store.create("w", &[2], |_| vec![1.0, -2.0]).unwrap();
+        let mut adam = Adam::new(&store).unwrap();
+        if epsilon != 1e-8 {
+            adam = adam.with_epsilon(epsilon).unwrap();
         }
-        let got = store.snapshot().unwrap()["w"].to_vec1::<f64>().unwrap();
-        assert!((got[0] - w[0]).abs() + (got[1] - w[1]).abs() < 1e-13, "step {t}");
+        let (mut w, mut m, mut v) = ([1.0, -2.0], [0.0; 2], [0.0f64; 2]);
+        for t in 1..=5 {
+            let g = [0.3 * f64::from(t), -0.7];
+            let gradients = BTreeMap::from([("w".to_owned(), Tensor::new(&g, &CPU).unwrap())]);
+            adam.step(&store, &gradients, 0.1).unwrap();
+            for i in 0..2 {
+                m[i] = 0.9 * m[i] + 0.1 * g[i];
+                v[i] = 0.999 * v[i] + 0.001 * g[i] * g[i];
+                let scale = (v[i] / (1.0 - 0.999f64.powi(t))).sqrt() + epsilon;
+                w[i] -= 0.1 * (m[i] / (1.0 - 0.9f64.powi(t))) / scale;
+            }
+            let got = store.snapshot().unwrap()["w"].to_vec1::<f64>().unwrap();
+            assert!((got[0] - w[0]).abs() + (got[1] - w[1]).abs() < 1e-13, "step {t}");
+        }
     }
 }
 
