@@ -31,9 +31,10 @@ fn main() {
     let configs = embedded("CONFIGS", "&str", "include_str", "configs/yukawa", "toml");
     let qcd = embedded("QCD_CONFIGS", "&str", "include_str", "configs/qcd", "toml");
     let weights = embedded("WEIGHTS", "&[u8]", "include_bytes", "models/yukawa", "safetensors");
+    let qcd_weights = embedded("QCD_WEIGHTS", "&[u8]", "include_bytes", "models/qcd", "safetensors");
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let shipped = Path::new(&out).join("shipped.rs");
-    std::fs::write(&shipped, configs + &qcd + &weights).expect("OUT_DIR can be written");
+    std::fs::write(&shipped, configs + &qcd + &weights + &qcd_weights).expect("OUT_DIR can be written");
 
     // A commit or an edit changes what the binary is built from.
     for watched in ["build.rs", "../../.git/HEAD", "../../.git/refs/heads", "../../Cargo.lock", ".."] {

@@ -141,6 +141,12 @@ impl LatticeNet {
         Ok(Self { net: self.net.at(sites)?, theta: self.theta.clone() })
     }
 
+    /// The same network with parameters that follow those of this one but record no history.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self { net: self.net.clone(), theta: self.theta.detach() }
+    }
+
     /// Number of parameters.
     pub fn parameter_count(&self) -> usize {
         self.net.parameter_count()

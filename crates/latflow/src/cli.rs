@@ -122,8 +122,8 @@ impl RunArguments {
             }
             (Scheme::Train, Some(model)) => vec![starting_weights(model)?],
             (Scheme::Train, None) if needs_starting_weights(&config) => bail!(
-                "a decimation of φ given ϕ is shown pseudofermions of a marginal flow: name its training run or weights \
-                 with --model"
+                "this model is trained after the marginal flow whose fields it is shown: name that one's training run or \
+                 weights with --model"
             ),
             (Scheme::Hmc | Scheme::Train, _) => Vec::new(),
         };

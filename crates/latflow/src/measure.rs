@@ -23,7 +23,7 @@ pub(crate) fn measure(config: &Config, field: &Path) -> Result<String> {
         // Even/odd preconditioning changes nothing here and may be singular where D is not.
         parameters.even_odd = false;
     }
-    let values = match any_theory(&full, &Device::Cpu)? {
+    let values = match any_theory(&full, &Device::Cpu, None)? {
         AnyTheory::Scalar(theory) => {
             let array = read_npy(field, Some(&config.lattice.dims))?;
             let n = array.data.len();

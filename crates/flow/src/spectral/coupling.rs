@@ -17,12 +17,13 @@ use candle_core::Tensor;
 use latflow_kernels::{LinkLoops, Spectrum, Spline, haar_log_density, multiply_links};
 use latflow_lattice::{Lattice, LinkMask, Links, PlaquetteClass, plaquette_links, sum_per_configuration};
 
-/// Bins of a spline: 49 parameters.
+/// Bins of a spline unless other numbers are asked for: 49 parameters [QCD Sec. 3.1].
 const BINS: usize = 16;
 
 /// What parametrises the splines of a layer from frozen plaquettes.
 pub trait LoopNetwork {
-    /// Raw spline parameters `[B, n, 49]` of the n active links, in ascending order of their sites, from `[B, V, C]`, f64.
+    /// Raw spline parameters `[B, n, 3K + 1]` of the n active links, in ascending order of their sites, from `[B, V, C]`, f64;
+    /// K bins, 16 unless [`SpectralCoupling::with_bins`] says otherwise.
     ///
     /// # Errors
     /// When the inputs do not fit.
@@ -73,7 +74,7 @@ impl SpectralCoupling {
         lattice.ndim() * (lattice.ndim() - 1) + network
     }
 
-    /// Numbers a network returns for each active link.
+    /// Numbers a network returns for each active link with 16 bins.
     pub const PARAMETERS: usize = 3 * BINS + 1;
 
     /// The layer that moves the links of `mask`, `first` before the other coordinate. Parameters of zero make it the identity.
@@ -122,6 +123,15 @@ impl SpectralCoupling {
         })
     }
 
+    /// The same layer with splines of another number of bins K: 3K + 1 parameters each.
+    ///
+    /// # Errors
+    /// When there is no bin, or too many for their least width.
+    pub fn with_bins(mut self, bins: usize) -> Result<Self> {
+        self.spline = Spline::new(bins)?;
+        Ok(self)
+    }
+
     /// Traces of the frozen plaquettes, `[B, V, C]`, for links `[B, dV, 3, 3, 2]`.
     fn invariants(&self, links: &Tensor) -> Result<Tensor> {
         let traces = self.frozen.traces(links)?;
@@ -138,7 +148,7 @@ impl SpectralCoupling {
     /// The spline of one network applied to one coordinate `[B n]`.
     fn bend(&self, network: usize, inputs: &Tensor, at: &Tensor, way: Way) -> Result<(Tensor, Tensor)> {
         let raw = self.networks[network].parameters(inputs)?;
-        let expected = [inputs.dim(0)?, self.links.len(), Self::PARAMETERS];
+        let expected = [inputs.dim(0)?, self.links.len(), self.spline.parameters()];
         if raw.dims() != expected {
             return Err(Error::Shape {
                 what: "spline parameters of a spectral coupling",

@@ -4,9 +4,10 @@
 //! the zero modes of the free operator, is in [`Needs`].
 
 use super::{
-    Config, FermionBoundary, FermionTreatment, Hmc, Method, ModelScheme, Sample, Theory, Train, Yukawa,
+    Config, FermionBoundary, FermionTreatment, Gradient, Hmc, Method, ModelScheme, Sample, Theory, Train,
+    Yukawa,
 };
-use super::{check_gauge, check_model, flow};
+use super::{check_gauge, check_model, flow, model_gauge};
 
 /// Something that cannot be right.
 pub(super) struct Finding {
@@ -120,15 +121,25 @@ impl Needs {
     /// Checks what only some commands need.
     pub(super) fn check(self, config: &Config) -> Checked {
         let Theory::Yukawa(action) = &config.action else {
-            return require(
-                self != Needs::Flow,
-                "action",
-                "there are no flows for gauge theories yet",
-                "[action.yukawa]; latflow hmc and latflow measure take [action.qcd] too",
-            );
+            return match self {
+                Self::Flow => model_gauge::fits(config),
+                Self::FullOperator | Self::Sampling => Ok(()),
+            };
         };
         self.check_fermions(action)?;
         if self == Needs::Flow {
+            require(
+                !config.model.scheme.of_links(),
+                "model.scheme",
+                "is one of gauge theories",
+                "\"marginal\", \"autoregressive\", \"gibbs\" or \"joint\"",
+            )?;
+            require(
+                config.train.gradient != Gradient::Expansion,
+                "train.gradient",
+                "expands the determinant of Wilson fermions",
+                "\"determinant\" or \"stochastic\"",
+            )?;
             check_model::fits(config, action.even_odd)?;
             scheme_and_method(config)?;
         }
@@ -221,6 +232,7 @@ pub(super) fn tolerance(value: f64, key: &str) -> Checked {
 fn train(train: &Train) -> Checked {
     require(train.batch >= 2, "train.batch", "is too small for an effective sample size", "2, 3, 4, …")?;
     at_least_one(train.steps, "train.steps")?;
+    require(train.evaluation >= 2, "train.evaluation", "judges nothing", "2, 3, 4, …")?;
     at_least_one(train.log_every, "train.log_every")?;
     at_least_one(train.checkpoint_every, "train.checkpoint_every")?;
     let allowed = "[[0, rate], [step, rate], …] with increasing steps and rates above 0";
@@ -237,6 +249,7 @@ fn train(train: &Train) -> Checked {
     for (key, bound) in [("train.clip.value", train.clip.value), ("train.clip.norm", train.clip.norm)] {
         require(bound > 0.0, key, "must be positive", "numbers above 0; inf for no bound")?;
     }
+    positive(train.adam_epsilon, "train.adam_epsilon")?;
     tolerance(train.solver_tolerance, "train.solver_tolerance")?;
     at_least_one(train.solver_iterations as u64, "train.solver_iterations")
 }
@@ -248,7 +261,9 @@ fn scheme_and_method(config: &Config) -> Checked {
             "independence, pseudo_marginal, prior_refreshment, prior_hmc, prior_langevin"
         }
         ModelScheme::Autoregressive => "independence, pseudo_marginal",
-        ModelScheme::Gibbs | ModelScheme::Joint => "independence",
+        ModelScheme::Gibbs | ModelScheme::Joint | ModelScheme::Gauge | ModelScheme::GaugePseudofermion => {
+            "independence"
+        }
     };
     let possible = match method {
         Method::Independence => true,

@@ -32,6 +32,8 @@ pub(super) fn fits(config: &Config, even_odd: bool) -> Checked {
             conditional_fits(config, even_odd, smallest)
         }
         ModelScheme::Gibbs => pair_fits(&model.gibbs.kind, "model.gibbs.kind", dims, even_odd),
+        // Refused before: those belong to gauge theories.
+        ModelScheme::Gauge | ModelScheme::GaugePseudofermion => Ok(()),
         ModelScheme::Joint => {
             pair_fits(&model.joint.kind, "model.joint.kind", dims, even_odd)?;
             match model.joint.kind {

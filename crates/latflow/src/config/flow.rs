@@ -1,4 +1,4 @@
-//! `[flow]`: gauge flows that are fitted, not trained, and how their configurations are weighted.
+//! `[flow]`: which gauge flow, what is fitted of it, and how its configurations are weighted.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,8 @@ pub enum FlowKind {
     /// Continuous, along gradients of plaquettes and of pairs of plaquettes, with coefficients fitted by regression.
     #[default]
     Loops,
+    /// The model of `[model]`, with the weights that `latflow train` made of it; runs of `latflow sample`.
+    Model,
 }
 
 /// Everything that depends on `[flow]` being in use.
@@ -92,7 +94,7 @@ pub(super) fn check(config: &Config) -> Checked {
     let fit = if flow.fit_dims.is_empty() { dims } else { &flow.fit_dims };
     let even = |dims: &[usize]| dims.iter().all(|l| *l >= 4 && l % 2 == 0);
     require(
-        flow.kind == FlowKind::Haar || (fit.len() == dims.len() && even(fit) && even(dims)),
+        flow.kind != FlowKind::Loops || (fit.len() == dims.len() && even(fit) && even(dims)),
         "flow.fit_dims",
         "holds extents on which loops meet a link twice, or lattice.dims does",
         "as many even extents of at least 4 as the lattice has",

@@ -12,6 +12,7 @@ mod flow;
 mod gauge;
 mod load;
 mod model;
+mod model_gauge;
 mod overrides;
 mod sections;
 
@@ -26,6 +27,7 @@ pub use model::{
     Gibbs, Joint, Layer, Linear, Marginal, Model, ModelScheme, PairCouplings, PairKind, Precision, Prior,
     Repeat,
 };
+pub use model_gauge::{Gauge, PseudofermionSites, Ptcn, PtcnStart};
 pub use overrides::Override;
 pub use sections::{
     Clip, Estimator, FermionBoundary, FermionTreatment, Gradient, Hmc, Integrator, LatticeSection, Method,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Gauge, Ptcn};
+
 /// `[model]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,10 @@ pub struct Model {
     pub gibbs: Gibbs,
     /// The flow of both fields, q(φ, ϕ).
     pub joint: Joint,
+    /// The flow of links, q(U).
+    pub gauge: Gauge,
+    /// The density of a pseudofermion given links, q(ϕ|U).
+    pub ptcn: Ptcn,
 }
 
 /// `scheme`
@@ -31,6 +37,17 @@ pub enum ModelScheme {
     Gibbs,
     /// q(φ, ϕ) for p(φ, ϕ) [YUK Sec. III D].
     Joint,
+    /// q(U) for p(U) [QCD Sec. 3.1].
+    Gauge,
+    /// q(ϕ|U) for p(ϕ|U), after a q(U) that is trained already [QCD Sec. 3.1].
+    GaugePseudofermion,
+}
+
+impl ModelScheme {
+    /// Whether it is one of gauge theories.
+    pub(crate) fn of_links(self) -> bool {
+        matches!(self, Self::Gauge | Self::GaugePseudofermion)
+    }
 }
 
 /// `[model.conditional]`

@@ -168,10 +168,14 @@ pub struct Train {
     pub gradient: Gradient,
     /// The form of the gradient of the flow.
     pub estimator: Estimator,
+    /// ε of Adam; the QCD paper has 0.01.
+    pub adam_epsilon: f64,
     /// Relative residual of the conjugate gradient of the stochastic estimator.
     pub solver_tolerance: f64,
     /// Iterations of that conjugate gradient before it gives up.
     pub solver_iterations: usize,
+    /// Samples that the model is judged by at the end.
+    pub evaluation: usize,
     /// Steps between two lines of metrics.
     pub log_every: u64,
     /// Steps between checkpoints.
@@ -194,8 +198,10 @@ impl Default for Train {
             clip: Clip::default(),
             gradient: Gradient::Determinant,
             estimator: Estimator::Path,
+            adam_epsilon: 1e-8,
             solver_tolerance: 1e-6,
             solver_iterations: 1000,
+            evaluation: 2048,
             log_every: 10,
             checkpoint_every: 200,
         }
@@ -226,6 +232,8 @@ pub enum Gradient {
     Determinant,
     /// Estimated with one noise vector a sample [YUK (C2)].
     Stochastic,
+    /// Of its hopping expansion to the order whose traces are known in closed form; gauge theories only.
+    Expansion,
 }
 
 /// `estimator`

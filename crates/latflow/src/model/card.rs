@@ -7,11 +7,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
+use latflow_flow::ParamStore;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Model;
 use crate::config::{self, ConditionalKind, Config, ModelScheme, PairKind};
 use crate::io::read;
 
@@ -63,7 +63,11 @@ impl ModelCard {
             ModelScheme::Marginal | ModelScheme::Autoregressive => {
                 matches!(theirs.scheme, ModelScheme::Marginal | ModelScheme::Autoregressive)
             }
-            ModelScheme::Gibbs | ModelScheme::Joint => theirs.scheme == ours.scheme,
+            // Weights of pseudofermions hold those of the links, too.
+            ModelScheme::Gauge => theirs.scheme.of_links(),
+            ModelScheme::Gibbs | ModelScheme::Joint | ModelScheme::GaugePseudofermion => {
+                theirs.scheme == ours.scheme
+            }
         };
         if !trained {
             return Some("[model] scheme");
@@ -73,6 +77,9 @@ impl ModelCard {
             ModelScheme::Marginal => other(ours.marginal != theirs.marginal, "[model.marginal]"),
             ModelScheme::Autoregressive => other(ours.marginal != theirs.marginal, "[model.marginal]")
                 .or(other(conditional && has_parameters(config), "[model.conditional]")),
+            ModelScheme::Gauge => other(ours.gauge != theirs.gauge, "[model.gauge]"),
+            ModelScheme::GaugePseudofermion => other(ours.gauge != theirs.gauge, "[model.gauge]")
+                .or(other(ours.ptcn != theirs.ptcn, "[model.ptcn]")),
             ModelScheme::Gibbs => other(ours.gibbs != theirs.gibbs, "[model.gibbs]"),
             ModelScheme::Joint => other(ours.joint != theirs.joint, "[model.joint]").or(other(
                 conditional && matches!(ours.joint.kind, PairKind::Decimation(_)),
@@ -126,20 +133,21 @@ impl Trained {
         Ok(Self { file: name, tensors: tensors.into_iter().collect(), card })
     }
 
-    /// Gives a model all its parameters.
+    /// Gives a model its parameters.
     ///
     /// # Errors
     /// When one is missing or has another shape.
-    pub(crate) fn restore(&self, model: &Model) -> Result<()> {
-        model.restore(&self.tensors).with_context(|| format!("{} does not fit [model]", self.file))
+    pub(crate) fn restore(&self, parameters: &ParamStore) -> Result<()> {
+        super::restore(parameters, &self.tensors)
+            .with_context(|| format!("{} does not fit [model]", self.file))
     }
 
     /// Gives a model the parameters it shares with these weights; their number.
     ///
     /// # Errors
     /// When the device fails.
-    pub(crate) fn begin(&self, model: &Model) -> Result<usize> {
-        model.begin_with(&self.tensors).with_context(|| self.file.clone())
+    pub(crate) fn begin(&self, parameters: &ParamStore) -> Result<usize> {
+        super::begin_with(parameters, &self.tensors).with_context(|| self.file.clone())
     }
 
     /// Samples seen in training, 0 when the file does not say.

@@ -10,6 +10,7 @@
 
 mod card;
 mod conditional;
+mod gauge;
 mod marginal;
 mod pair;
 
@@ -27,6 +28,7 @@ use crate::theory::{JointTheory, ScalarTheory};
 
 pub(crate) use card::{Milestone, ModelCard, Trained, read_card, weights};
 pub(crate) use conditional::{ConditionalDensity, PenalizedTheory};
+pub(crate) use gauge::{Both, GaugeModel, LinkDensity, PseudofermionDensity};
 pub(crate) use marginal::MarginalDensity;
 pub(crate) use pair::{GibbsDensity, GivenPseudofermion};
 
@@ -145,6 +147,9 @@ impl Site<'_> {
         let model = &self.config.model;
         match model.scheme {
             ModelScheme::Marginal => self.marginal(),
+            ModelScheme::Gauge | ModelScheme::GaugePseudofermion => {
+                anyhow::bail!("model.scheme: a scalar field has no model of links")
+            }
             ModelScheme::Autoregressive => {
                 let mut parameters = self.store(model.marginal.precision);
                 let (marginal, first) = marginal::build(self, &mut parameters)?;
@@ -172,7 +177,7 @@ impl Site<'_> {
     pub(crate) fn trained_model(&self, weights: &Path) -> Result<(Model, u64)> {
         let trained = Trained::read(weights, self.device)?;
         let model = self.model()?;
-        trained.restore(&model)?;
+        trained.restore(&model.parameters)?;
         Ok((model, trained.training_samples()))
     }
 
@@ -206,42 +211,40 @@ impl Site<'_> {
     }
 }
 
-impl Model {
-    /// Takes every parameter from the tensors of a weights file, which may hold those of other sections too.
-    ///
-    /// # Errors
-    /// When one is missing or has another shape.
-    pub(crate) fn restore(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let mut mine = BTreeMap::new();
-        for (name, _) in self.parameters.iter() {
-            let tensor = tensors.get(name).with_context(|| format!("there is no parameter {name}"))?;
-            mine.insert(name.clone(), tensor.clone());
-        }
-        Ok(self.parameters.restore(&mine)?)
+/// Takes every parameter from the tensors of a weights file, which may hold those of other sections too.
+///
+/// # Errors
+/// When one is missing or has another shape.
+fn restore(parameters: &ParamStore, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let mut mine = BTreeMap::new();
+    for (name, _) in parameters.iter() {
+        let tensor = tensors.get(name).with_context(|| format!("there is no parameter {name}"))?;
+        mine.insert(name.clone(), tensor.clone());
     }
+    Ok(parameters.restore(&mine)?)
+}
 
-    /// Takes the parameters that another model has by the same name, its section aside, and in the same shape; the others stay
-    /// as they are. Returns how many there were.
-    ///
-    /// # Errors
-    /// When the device fails.
-    pub(crate) fn begin_with(&self, tensors: &BTreeMap<String, Tensor>) -> Result<usize> {
-        let inside = |name: &str| name.split_once('/').map(|(_, rest)| rest.to_owned());
-        let others: BTreeMap<String, &Tensor> =
-            tensors.iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
-        let mut taken = 0;
-        for (name, var) in self.parameters.iter() {
-            let other = tensors.get(name).or_else(|| {
-                let name = inside(name)?;
-                others.get(&name).or_else(|| others.get(&alone(&name)?)).copied()
-            });
-            if let Some(tensor) = other.filter(|tensor| tensor.dims() == var.dims()) {
-                self.parameters.set(name, tensor)?;
-                taken += 1;
-            }
+/// Takes the parameters that another model has by the same name, its section aside, and in the same shape; the others stay
+/// as they are. Returns how many there were.
+///
+/// # Errors
+/// When the device fails.
+fn begin_with(parameters: &ParamStore, tensors: &BTreeMap<String, Tensor>) -> Result<usize> {
+    let inside = |name: &str| name.split_once('/').map(|(_, rest)| rest.to_owned());
+    let others: BTreeMap<String, &Tensor> =
+        tensors.iter().filter_map(|(name, tensor)| Some((inside(name)?, tensor))).collect();
+    let mut taken = 0;
+    for (name, var) in parameters.iter() {
+        let other = tensors.get(name).or_else(|| {
+            let name = inside(name)?;
+            others.get(&name).or_else(|| others.get(&alone(&name)?)).copied()
+        });
+        if let Some(tensor) = other.filter(|tensor| tensor.dims() == var.dims()) {
+            parameters.set(name, tensor)?;
+            taken += 1;
         }
-        Ok(taken)
     }
+    Ok(taken)
 }
 
 /// The constants of a decimation's stage that a smaller lattice does not have are best those of a site on its own.
@@ -310,7 +313,7 @@ mod tests {
         let small = with_model(4, 0.25, |model| model.parameters.snapshot().unwrap());
         with_model(8, 0.0, |large| {
             let before = large.parameters.snapshot().unwrap();
-            let taken = large.begin_with(&small).unwrap();
+            let taken = super::begin_with(&large.parameters, &small).unwrap();
             let after = large.parameters.snapshot().unwrap();
             let at = |stage: &str| format!("marginal/000/decimation/{stage}");
             for shared in [at("0/linear"), at("1aa/net"), at("1b/base")] {

@@ -5,7 +5,7 @@
 //! OUT/g0.1/hmc                      hybrid Monte Carlo
 //! OUT/g0.1/ours/marginal/train      only where weights are trained rather than shipped
 //! OUT/g0.1/ours/marginal/sample     …/gibbs, …/paper/marginal, …
-//! OUT/hmc  OUT/reweighting          of QCD
+//! OUT/hmc  OUT/reweighting  OUT/spectral/sample  …   of QCD
 //! OUT/results.json  OUT/report.md  OUT/report.html  OUT/figures
 //! ```
 
@@ -13,6 +13,7 @@ mod plan;
 mod qcd;
 mod samplers;
 mod shipped;
+mod spectral;
 mod stages;
 
 use std::path::{Path, PathBuf};

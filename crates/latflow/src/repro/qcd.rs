@@ -4,6 +4,7 @@
 //! OUT/hmc                           two flavours by pseudofermions
 //! OUT/reweighting                   the pure gauge theory by heat bath, reweighted with the exact determinant
 //! OUT/haar, OUT/flow                Haar-distributed links, and the flow of loop features, both reweighted
+//! OUT/spectral/…                    the paper's architecture
 //! OUT/frontier/b2, …                the flow at other couplings, masses and volumes
 //! OUT/pure/b5.7/heat_bath, …/hmc    the pure gauge theory by both algorithms
 //! ```
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Scale, name};
 use super::shipped;
+use super::spectral::{PRICED, Spectral};
 use super::stages::{Files, Place, Stages};
 use crate::config::{Config, Needs, Override, from_text};
 use crate::report::qcd::{self as report, Qcd};
@@ -47,11 +49,14 @@ pub(crate) struct ReproQcd {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on with the reproduction in this directory, as it was started.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["scale", "scheme", "out", "force", "device"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["scale", "scheme", "out", "force", "train", "device"])]
     resume: Option<PathBuf>,
     /// Delete an earlier reproduction in the directory.
     #[arg(long)]
     force: bool,
+    /// Train the paper's architecture instead of using the weights that come with the program; with --scale paper as printed.
+    #[arg(long)]
+    train: bool,
     /// cpu, cuda:0, …
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -63,6 +68,7 @@ pub(crate) struct ReproQcd {
 struct Plan {
     scale: Scale,
     scheme: Scheme,
+    train: bool,
     device: String,
 }
 
@@ -73,6 +79,9 @@ impl Plan {
         if self.scheme != Scheme::All {
             flags.push_str(&format!(" --scheme {}", name(&self.scheme)));
         }
+        if self.train {
+            flags.push_str(" --train");
+        }
         if self.device != "cpu" {
             flags.push_str(&format!(" --device {}", self.device));
         }
@@ -82,11 +91,15 @@ impl Plan {
     /// A shipped configuration of this scale with the seed of an ensemble.
     fn config(&self, file: &str, ensemble: u64, settings: &[String]) -> Result<Config> {
         let file = format!("{file}_{}", name(&self.scale));
-        let text = shipped::qcd_config(&file).with_context(|| format!("there is no configuration {file}"))?;
+        self.named(&file, Needs::Sampling, ensemble, settings)
+    }
+
+    fn named(&self, file: &str, needs: Needs, ensemble: u64, settings: &[String]) -> Result<Config> {
+        let text = shipped::qcd_config(file).with_context(|| format!("there is no configuration {file}"))?;
         let device = format!("device={}", self.device);
         let settings: Vec<Override> =
             settings.iter().chain([&device]).map(|text| Ok(text.parse()?)).collect::<Result<_>>()?;
-        let mut config = from_text(&file, text, &settings, Needs::Sampling)?;
+        let mut config = from_text(file, text, &settings, needs)?;
         // Ensembles that share a seed would fluctuate together.
         config.seed = config.seed * SEEDS + ensemble;
         Ok(config)
@@ -103,6 +116,27 @@ impl Plan {
             ("Haar, reweighted".into(), "haar".into(), self.config("flow", 20, &haar)?),
             ("loop flow".into(), "flow".into(), self.config("flow", 21, &[])?),
         ])
+    }
+
+    /// The paper's architecture, as printed where its training is asked for as printed.
+    fn spectral(&self) -> Result<Spectral> {
+        let scale = match self.scale {
+            Scale::Smoke => Scale::Smoke,
+            Scale::Paper if self.train => Scale::Paper,
+            Scale::Desk | Scale::Paper => Scale::Desk,
+        };
+        let config = |stage: &str, scale: &Scale, ensemble: u64, settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+            self.named(&format!("{stage}_{}", name(scale)), Needs::Flow, ensemble, &settings)
+        };
+        let (links, both) = ("spectral", "spectral_pseudofermion");
+        Ok(Spectral {
+            links: config(links, &scale, 22, &[])?,
+            pseudofermions: config(both, &scale, 23, &[])?,
+            sample: config(both, &scale, 24, &[])?,
+            full: [config(links, &Scale::Paper, 25, &PRICED)?, config(both, &Scale::Paper, 26, &PRICED)?],
+            train: self.train,
+        })
     }
 
     /// Flows beyond it.
@@ -133,6 +167,7 @@ impl Plan {
             hmc: ("hmc".into(), self.config("hmc", 1, &[])?),
             reweighting: ("reweighting".into(), self.config("reweighting", 2, &[])?),
             flows: self.flows()?,
+            spectral: self.spectral()?,
             frontier: self.frontier()?,
             pure: pure.collect::<Result<_>>()?,
         })
@@ -144,6 +179,7 @@ struct Runs {
     hmc: (PathBuf, Config),
     reweighting: (PathBuf, Config),
     flows: Vec<Labelled>,
+    spectral: Spectral,
     frontier: Vec<Labelled>,
     pure: Vec<[(PathBuf, Config); 2]>,
 }
@@ -181,7 +217,7 @@ const BETAS: [f64; 3] = [1.0, 2.0, 5.7];
 /// # Errors
 /// When a stage fails; what is finished stays.
 pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
-    let ReproQcd { scale, scheme, device, .. } = arguments;
+    let ReproQcd { scale, scheme, train, device, .. } = arguments;
     let default = || PathBuf::from("runs").join(format!("repro-qcd-{}", name(scale)));
     let place = Place {
         command: "repro-qcd",
@@ -191,9 +227,9 @@ pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
         device,
     };
     let (stages, plan) =
-        Stages::open(place, Plan { scale: *scale, scheme: *scheme, device: device.clone() })?;
+        Stages::open(place, Plan { scale: *scale, scheme: *scheme, train: *train, device: device.clone() })?;
     let mut qcd = Qcd::default();
-    let Runs { hmc, reweighting, flows, frontier, pure } = plan.runs()?;
+    let Runs { hmc, reweighting, flows, spectral, frontier, pure } = plan.runs()?;
     let only_flows = plan.scheme == Scheme::Flow;
     let only_hmc = plan.scheme == Scheme::Hmc;
     let run = |(folder, config): (PathBuf, Config)| stages.run(Run::Hmc, &folder, config, Files::new());
@@ -209,13 +245,18 @@ pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
         let Some(finished) = run(reweighting)? else { return Ok(stages.interrupted()) };
         qcd.schemes.push(report::Scheme { label: "pure gauge, reweighted".into(), run: finished });
     }
-    let paper = flows.len();
-    for (index, (label, folder, config)) in
-        flows.into_iter().chain(frontier).filter(|_| !only_hmc).enumerate()
-    {
+    for (label, folder, config) in flows.into_iter().filter(|_| !only_hmc) {
         let Some(run) = run((folder, config))? else { return Ok(stages.interrupted()) };
-        let list = if index < paper { &mut qcd.schemes } else { &mut qcd.frontier };
-        list.push(report::Scheme { label, run });
+        qcd.schemes.push(report::Scheme { label, run });
+    }
+    if !only_hmc {
+        let Some(found) = spectral.run(&stages, plan.scale)? else { return Ok(stages.interrupted()) };
+        qcd.schemes.push(report::Scheme { label: "the paper's architecture".into(), run: found.sample });
+        qcd.cost = found.cost;
+    }
+    for (label, folder, config) in frontier.into_iter().filter(|_| !only_hmc) {
+        let Some(run) = run((folder, config))? else { return Ok(stages.interrupted()) };
+        qcd.frontier.push(report::Scheme { label, run });
     }
     let tables = report::write(stages.root(), &plan.flags(), &qcd)?;
     let schemes = qcd.schemes.iter().chain(&qcd.frontier).map(|scheme| &scheme.run);
@@ -237,7 +278,7 @@ mod tests {
     }
 
     fn plan(scale: Scale) -> Plan {
-        Plan { scale, scheme: Scheme::All, device: "cpu".into() }
+        Plan { scale, scheme: Scheme::All, train: false, device: "cpu".into() }
     }
 
     fn action(config: &Config) -> (f64, Option<f64>, u32) {
@@ -287,10 +328,10 @@ mod tests {
 
     #[test]
     fn a_plan_says_how_to_ask_for_it_again() {
-        for text in ["--scale desk", "--scale smoke --scheme hmc", "--scale paper --device cuda:1"] {
+        for text in ["--scale desk", "--scale smoke --scheme hmc", "--scale paper --train --device cuda:1"] {
             let words = std::iter::once("test").chain(text.split_whitespace());
-            let ReproQcd { scale, scheme, device, .. } = Line::parse_from(words).repro;
-            let plan = Plan { scale, scheme, device };
+            let ReproQcd { scale, scheme, train, device, .. } = Line::parse_from(words).repro;
+            let plan = Plan { scale, scheme, train, device };
             assert_eq!(plan.flags(), text);
         }
     }

@@ -17,6 +17,11 @@ pub(super) fn weights(name: &str) -> Option<&'static [u8]> {
     WEIGHTS.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
 }
 
+/// Trained weights of QCD by the name of their file, without the ending.
+pub(super) fn qcd_weights(name: &str) -> Option<&'static [u8]> {
+    QCD_WEIGHTS.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+}
+
 /// All trained weights with the names of their files.
 #[cfg(test)]
 pub(super) fn all_weights() -> &'static [(&'static str, &'static [u8])] {

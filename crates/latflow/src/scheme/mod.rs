@@ -16,13 +16,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use latflow_lattice::Streams;
 
-use crate::config::{Config, Method, ModelScheme, Needs, PairKind};
+use crate::config::{Config, Method, ModelScheme, Needs, PairKind, Theory};
 use crate::io::read;
-use crate::model::read_card;
+use crate::model::{Trained, read_card};
 use crate::results::{Analysis, Results, RunResult};
 use crate::run::{MODEL, Outcome, RunDirectory, START, Task, drive};
 use crate::session::{self, Session, note};
-use crate::theory::{AnyTheory, any_theory, theory};
+use crate::theory::{AnyTheory, any_theory, parameters};
 
 /// A run of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,12 +82,20 @@ impl Scheme {
         match self {
             Self::Hmc => {
                 let device = session::device(&config.device)?;
-                match any_theory(config, &device)? {
+                match any_theory(config, &device, None)? {
                     AnyTheory::Scalar(theory) => complete(hmc::HmcTask::new(run, theory)?, run, session),
                     AnyTheory::Gauge(theory) => complete(hmc::HmcTask::new(run, theory)?, run, session),
                 }
             }
             Self::Train => complete(train::TrainTask::new(run)?, run, session),
+            Self::Sample if matches!(config.action, Theory::Qcd(_)) => {
+                let device = session::device(&config.device)?;
+                let weights = Trained::read(&run.path(MODEL), &device)?;
+                match any_theory(config, &device, Some(&weights))? {
+                    AnyTheory::Gauge(theory) => complete(hmc::HmcTask::new(run, theory)?, run, session),
+                    AnyTheory::Scalar(theory) => bail!("{} has no links", theory.name()),
+                }
+            }
             Self::Sample if config.model.scheme == ModelScheme::Gibbs => {
                 complete(chains::ChainTask::new(run)?, run, session)
             }
@@ -114,6 +122,7 @@ fn sampling_scheme(config: &Config) -> &'static str {
         (Method::Independence, ModelScheme::Autoregressive) => "autoregressive",
         (Method::Independence, ModelScheme::Gibbs) => "gibbs",
         (Method::Independence, ModelScheme::Joint) => "joint",
+        (Method::Independence, ModelScheme::Gauge | ModelScheme::GaugePseudofermion) => "flow",
     }
 }
 
@@ -134,8 +143,7 @@ pub(crate) fn trained_model(model: &Path, config: &Config) -> Result<(&'static s
             if let Some(section) = card.other_than(config) {
                 bail!("{file} was trained with another {section} than this configuration has");
             }
-            let theory = theory(config, &candle_core::Device::Cpu)?;
-            if card.action != theory.parameters() {
+            if card.action != parameters(config)? {
                 note(&format!("note: {file} was trained for other couplings; sampling stays exact"));
             }
         }
@@ -154,7 +162,13 @@ pub(crate) fn starting_weights(model: &Path) -> Result<(&'static str, Vec<u8>)> 
 
 /// Whether training cannot begin without [`starting_weights`].
 pub(crate) fn needs_starting_weights(config: &Config) -> bool {
-    config.model.scheme == ModelScheme::Gibbs && matches!(config.model.gibbs.kind, PairKind::Decimation(_))
+    match config.model.scheme {
+        ModelScheme::Gibbs => matches!(config.model.gibbs.kind, PairKind::Decimation(_)),
+        ModelScheme::GaugePseudofermion => true,
+        ModelScheme::Marginal | ModelScheme::Autoregressive | ModelScheme::Joint | ModelScheme::Gauge => {
+            false
+        }
+    }
 }
 
 fn weights_file(model: &Path) -> Result<(String, Vec<u8>)> {

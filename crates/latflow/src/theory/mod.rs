@@ -20,10 +20,12 @@ use latflow_lattice::{Lattice, Links, Manifold, Rng};
 use serde_json::{Map, Value};
 
 pub(crate) use joint::JointTheory;
+pub(crate) use qcd::Qcd;
 pub(crate) use update::Update;
 pub(crate) use yukawa::HmcTarget;
 
 use crate::config::{self, Config, FermionTreatment, Gradient, Start};
+use crate::model::Trained;
 
 /// What chains and tables need of a theory of any field, fermions integrated out.
 pub(crate) trait FieldTheory {
@@ -170,12 +172,12 @@ pub(crate) trait ScalarTheory: FieldTheory<Field = Tensor> {
 /// Any deterministic action of a scalar field.
 pub(crate) type BoxedAction = Box<dyn Action<Tensor>>;
 
-/// Any training target of a scalar field.
-pub(crate) struct BoxedTarget(Box<dyn TrainingTarget<Tensor>>);
+/// Any training target.
+pub(crate) struct BoxedTarget<X = Tensor>(pub Box<dyn TrainingTarget<X>>);
 
-impl TrainingTarget<Tensor> for BoxedTarget {
-    fn surrogate_action(&self, phi: &Tensor, rng: &mut Rng) -> latflow_action::Result<Tensor> {
-        self.0.surrogate_action(phi, rng)
+impl<X> TrainingTarget<X> for BoxedTarget<X> {
+    fn surrogate_action(&self, x: &X, rng: &mut Rng) -> latflow_action::Result<Tensor> {
+        self.0.surrogate_action(x, rng)
     }
 }
 
@@ -205,11 +207,11 @@ pub(crate) enum AnyTheory {
     Gauge(Box<dyn GaugeTheory>),
 }
 
-/// The theory of a configuration.
+/// The theory of a configuration; `weights` are those of its flow, where that one is trained.
 ///
 /// # Errors
 /// When its operators do not exist at these parameters.
-pub(crate) fn any_theory(config: &Config, device: &Device) -> Result<AnyTheory> {
+pub(crate) fn any_theory(config: &Config, device: &Device, weights: Option<&Trained>) -> Result<AnyTheory> {
     let lattice = Lattice::new(&config.lattice.dims)?;
     Ok(match &config.action {
         config::Theory::Yukawa(action) => {
@@ -218,9 +220,7 @@ pub(crate) fn any_theory(config: &Config, device: &Device) -> Result<AnyTheory> 
         config::Theory::Qcd(action) => {
             let qcd = qcd::Qcd::new(&lattice, action, config, device)?;
             AnyTheory::Gauge(match config.hmc.method {
-                config::Update::Flow => {
-                    Box::new(gauge_flow::GaugeFlow::new(qcd, &config.flow, config.seed, device)?)
-                }
+                config::Update::Flow => Box::new(gauge_flow::GaugeFlow::new(qcd, config, weights, device)?),
                 config::Update::Hmc | config::Update::HeatBath => Box::new(qcd),
             })
         }
@@ -232,10 +232,20 @@ pub(crate) fn any_theory(config: &Config, device: &Device) -> Result<AnyTheory> 
 /// # Errors
 /// When it is a gauge theory, or its operators do not exist at these parameters.
 pub(crate) fn theory(config: &Config, device: &Device) -> Result<Box<dyn ScalarTheory>> {
-    match any_theory(config, device)? {
+    match any_theory(config, device, None)? {
         AnyTheory::Scalar(theory) => Ok(theory),
-        AnyTheory::Gauge(theory) => {
-            bail!("there are no flows for gauge theories such as {} yet", theory.name())
-        }
+        AnyTheory::Gauge(theory) => bail!("{} is no theory of scalar fields", theory.name()),
     }
+}
+
+/// The parameters of a configuration's theory, for the tables.
+///
+/// # Errors
+/// As in [`theory`].
+pub(crate) fn parameters(config: &Config) -> Result<Map<String, Value>> {
+    let lattice = Lattice::new(&config.lattice.dims)?;
+    Ok(match &config.action {
+        config::Theory::Yukawa(action) => yukawa::Yukawa::new(&lattice, action, &Device::Cpu)?.parameters(),
+        config::Theory::Qcd(action) => qcd::Qcd::new(&lattice, action, config, &Device::Cpu)?.parameters(),
+    })
 }

@@ -210,7 +210,8 @@ impl ScalarTheory for Yukawa {
     fn training_target(&self, gradient: Gradient, solver: ConjugateGradient) -> BoxedTarget {
         let bosonic = self.bosonic.clone();
         BoxedTarget(match (gradient, &self.even_odd) {
-            (Gradient::Determinant, _) => Box::new(Exact(self.exact())),
+            // There is no expansion here, and configurations that ask for one are refused.
+            (Gradient::Determinant | Gradient::Expansion, _) => Box::new(Exact(self.exact())),
             (Gradient::Stochastic, Some(dirac)) => {
                 Box::new(StochasticDeterminant { bosonic, dirac: dirac.clone(), solver, draws: 1 })
             }

@@ -4,7 +4,7 @@ use latflow_observable::ValueError;
 
 use super::super::document::{Cell, Table};
 use super::super::percent;
-use super::{Finished, parameter};
+use super::{Cost, Finished, parameter};
 use crate::progress::duration;
 
 /// An ensemble and its name for people.
@@ -53,6 +53,33 @@ pub(super) fn flows(rows: &[Row<'_>]) -> Table {
         row.push(run.detail("fit_seconds").map(duration).into());
         row.push(run.detail("seconds_per_trajectory").map(|s| format!("{:.0} ms", 1e3 * s)).into());
         table.push(row);
+    }
+    Table { rows: table }
+}
+
+/// What [`cost`] says and does not say.
+pub(super) const COST: &str = "Extrapolated from a few steps of four samples on this machine, the last two columns from the \
+    operations of the networks of q(U) alone: three forward passes a training sample, at a sustained 20 TFLOP/s for the GPU. \
+    No GPU has run it.";
+
+/// Operations a second that a large GPU sustains in single precision.
+const GPU_FLOPS: f64 = 20e12;
+
+/// Samples, and hours of the whole training here and on a GPU.
+pub(super) fn cost(stages: &[Cost]) -> Table {
+    let header = ["", "samples", "s a sample, here", "here", "GFLOP a sample", "GPU, by operations"];
+    let mut table = vec![header.map(Cell::from).to_vec()];
+    for Cost { label, samples, step } in stages {
+        let seconds = step.result.seconds / step.detail("new_samples").unwrap_or(f64::NAN);
+        let flops = step.detail("flops_forward").map(|forward| 3.0 * forward);
+        table.push(vec![
+            Cell::from(*label),
+            format!("{samples:.1e}").into(),
+            format!("{seconds:.2}").into(),
+            format!("{:.0} days", seconds * samples / 86400.0).into(),
+            flops.map(|flops| format!("{:.1}", flops / 1e9)).into(),
+            flops.map(|flops| format!("{:.1} h", flops * samples / GPU_FLOPS / 3600.0)).into(),
+        ]);
     }
     Table { rows: table }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Qcd {
     pub schemes: Vec<Scheme>,
     /// Flows at other couplings, masses and volumes.
     pub frontier: Vec<Scheme>,
+    /// What training the paper's architecture as printed would take.
+    pub cost: Vec<Cost>,
     /// The pure gauge theory, each coupling by heat bath and by HMC.
     pub pure: Vec<[Finished; 2]>,
 }
@@ -42,6 +44,17 @@ pub(crate) struct Scheme {
     pub label: String,
     /// What it left behind.
     pub run: Finished,
+}
+
+/// The price of one stage of a training.
+#[derive(Debug, Clone)]
+pub(crate) struct Cost {
+    /// What is trained.
+    pub label: &'static str,
+    /// Samples of the whole training.
+    pub samples: f64,
+    /// A few steps of it.
+    pub step: Finished,
 }
 
 /// The observables of the tables: as in `results.json`, and for people.
@@ -123,6 +136,11 @@ fn tables(qcd: &Qcd) -> Vec<Block> {
             PUBLISHED.ess, PUBLISHED.draws, PUBLISHED.ess_haar
         )));
         blocks.push(Block::Table(flows::flows(&all)));
+    }
+    if !qcd.cost.is_empty() {
+        blocks.push(Block::Heading(3, "What the paper's training costs".into()));
+        blocks.push(Block::Text(flows::COST.into()));
+        blocks.push(Block::Table(flows::cost(&qcd.cost)));
     }
     if !qcd.pure.is_empty() {
         blocks.push(Block::Heading(2, "The pure gauge theory by two algorithms".into()));

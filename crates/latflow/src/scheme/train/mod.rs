@@ -3,40 +3,74 @@
 //! ESS and acceptance come from the weights of the training batch where those are exact; elsewhere they are measured on the
 //! side, with a stream of their own.
 
+mod links;
 mod objective;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
+use candle_core::{Device, Tensor};
+use latflow_flow::ParamStore;
 use latflow_flow::train::{Clip, Estimator, Schedule, TrainState, Trainer};
+use latflow_lattice::Lattice;
 use serde_json::{Map, Value, json};
 
-use self::objective::{Objective, Quality};
+use self::links::GaugeModelParts;
+use self::objective::{Objective, Quality, ScalarObjective};
 use super::{Report, needs_starting_weights, streams};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Theory};
 use crate::io::{Snapshot, write_atomically};
-use crate::model::{Densities, Milestone, Model, ModelCard, Site, Trained, weights};
+use crate::model::{Densities, GaugeModel, Milestone, ModelCard, Site, Trained, weights};
 use crate::results::{Analysis, RunResult};
 use crate::run::{MODEL, RunDirectory, START, Step, Task};
 use crate::session::{self, note};
-use crate::theory::{ScalarTheory, theory};
+use crate::theory::{FieldTheory, Qcd, ScalarTheory, theory};
 
 /// Samples of the ESS measured on the side.
 const EVALUATION: usize = 256;
-/// Samples of the ESS reported at the end.
-const FINAL_EVALUATION: usize = 2048;
 /// Entries of the history in a model card.
 const HISTORY: usize = 50;
 
 pub(super) struct TrainTask {
     config: Config,
-    theory: Box<dyn ScalarTheory>,
-    model: Model,
-    objective: Objective,
+    subject: Subject,
+    objective: Box<dyn Objective>,
     trainer: Trainer,
     /// Samples that the weights it began with had seen.
     seen: u64,
+}
+
+/// What is trained, and for which theory.
+struct Subject {
+    /// The theory's section and parameters.
+    theory: &'static str,
+    action: Map<String, Value>,
+    volume: usize,
+    /// The architecture.
+    name: String,
+    parameters: ParamStore,
+    /// Parameters that belong to the model and stay as they are.
+    fixed: Option<ParamStore>,
+    /// Floating point operations of one sample in the networks of q(U), forward, for models of links.
+    flops_forward: Option<f64>,
+}
+
+impl Subject {
+    fn new(theory: &(impl FieldTheory + ?Sized), name: String, parameters: ParamStore) -> Self {
+        let (action, volume) = (theory.parameters(), theory.lattice().volume());
+        Self { theory: theory.name(), action, volume, name, parameters, fixed: None, flops_forward: None }
+    }
+
+    /// All parameters by name.
+    fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut all = self.parameters.snapshot()?;
+        if let Some(fixed) = &self.fixed {
+            all.extend(fixed.snapshot()?);
+        }
+        Ok(all)
+    }
 }
 
 impl TrainTask {
@@ -45,44 +79,31 @@ impl TrainTask {
     pub(super) fn new(run: &RunDirectory) -> Result<Self> {
         let config = run.config().clone();
         let device = session::device(&config.device)?;
-        let theory = theory(&config, &device)?;
-        let train = &config.train;
-        let joint = theory.joint(train.solver());
-        let site = Site { config: &config, theory: &*theory, joint: &joint, device: &device };
         let start = run.path(START);
         let start = if start.exists() { Some(Trained::read(&start, &device)?) } else { None };
-        let model = site.model()?;
-        match (&start, &model.densities) {
-            (Some(start), _) => {
-                let (taken, all) = (start.begin(&model)?, model.parameters.iter().count());
-                // Weights that only provide pseudofermions need have nothing else in common.
-                let useful = taken > 0 || needs_starting_weights(&config);
-                anyhow::ensure!(useful, "--model: no parameter of this model has a counterpart there");
-                note(&format!("train: beginning with {taken} of {all} parameters of other weights"));
-            }
-            (None, Densities::Marginal(density) | Densities::Autoregressive(density, _)) => {
-                density.initialize(&model.parameters, &mut streams(&config).stream("train/initialize", 0))?;
-            }
-            (None, _) => {}
-        }
-        anyhow::ensure!(model.parameters.count() > 0, "{} has no parameters to train", model.name);
-        let objective = Objective::new(&site, &model, start.as_ref())?;
+        let (subject, objective) = match &config.action {
+            Theory::Yukawa(_) => scalar(&config, &device, start.as_ref())?,
+            Theory::Qcd(_) => links(&config, &device, start.as_ref())?,
+        };
+        anyhow::ensure!(subject.parameters.count() > 0, "{} has no parameters to train", subject.name);
+        let train = &config.train;
         let clip = Clip { value: train.clip.value, norm: train.clip.norm };
         let estimator = match train.estimator {
             config::Estimator::Total => Estimator::Total,
             config::Estimator::Path => Estimator::Path,
         };
         let schedule = Schedule::new(&train.lr)?;
-        let trainer = Trainer::new(&model.parameters, schedule, clip, train.batch, streams(&config))?
-            .with_estimator(estimator);
+        let trainer = Trainer::new(&subject.parameters, schedule, clip, train.batch, streams(&config))?
+            .with_estimator(estimator)
+            .with_adam_epsilon(train.adam_epsilon)?;
         let seen = start.map_or(0, |start| start.training_samples());
-        Ok(Self { config, theory, model, objective, trainer, seen })
+        Ok(Self { config, subject, objective, trainer, seen })
     }
 
     /// The quality of fresh samples, from a stream that belongs to this step alone.
     fn judge(&self, n: usize, step: u64) -> Result<Quality> {
         let mut rng = streams(&self.config).stream("train/evaluation", step);
-        self.objective.judge(&*self.theory, n, &mut rng)
+        self.objective.judge(n, &mut rng)
     }
 
     fn training_samples(&self) -> u64 {
@@ -102,6 +123,56 @@ impl TrainTask {
         // Counted from the end, so that the last one is there.
         Ok(lines.iter().rev().step_by(every).map(entry).collect::<Vec<_>>().into_iter().rev().collect())
     }
+}
+
+/// A flow of scalar fields, initialised.
+fn scalar(
+    config: &Config,
+    device: &Device,
+    start: Option<&Trained>,
+) -> Result<(Subject, Box<dyn Objective>)> {
+    let theory: Rc<dyn ScalarTheory> = Rc::from(theory(config, device)?);
+    let joint = theory.joint(config.train.solver());
+    let site = Site { config, theory: &*theory, joint: &joint, device };
+    let model = site.model()?;
+    match (start, &model.densities) {
+        // Weights that only provide pseudofermions need have nothing else in common.
+        (Some(start), _) => begin(start, &model.parameters, needs_starting_weights(config))?,
+        (None, Densities::Marginal(density) | Densities::Autoregressive(density, _)) => {
+            density.initialize(&model.parameters, &mut streams(config).stream("train/initialize", 0))?;
+        }
+        (None, _) => {}
+    }
+    let objective = ScalarObjective::new(theory.clone(), &site, &model, start)?;
+    Ok((Subject::new(&*theory, model.name, model.parameters), Box::new(objective)))
+}
+
+/// A flow of links, or of pseudofermions after one.
+fn links(config: &Config, device: &Device, start: Option<&Trained>) -> Result<(Subject, Box<dyn Objective>)> {
+    let Theory::Qcd(action) = &config.action else { anyhow::bail!("a scalar field has no links") };
+    let qcd = Qcd::new(&Lattice::new(&config.lattice.dims)?, action, config, device)?;
+    let model = GaugeModel::new(config, device)?;
+    match (start, &model.fixed) {
+        (Some(start), Some(fixed)) => {
+            start.restore(fixed)?;
+            begin(start, &model.parameters, true)?;
+        }
+        (Some(start), None) => begin(start, &model.parameters, false)?,
+        (None, _) => {}
+    }
+    // Of what is trained; pseudofermions are not counted.
+    let flops_forward = model.fixed.is_none().then_some(model.flops_forward);
+    let (parts, parameters, fixed, name) = GaugeModelParts::of(model);
+    let objective = links::objective(config, &qcd, parts)?;
+    Ok((Subject { fixed, flops_forward, ..Subject::new(&qcd, name, parameters) }, objective))
+}
+
+/// Takes what there is in other weights; nothing only where that is `allowed`.
+fn begin(start: &Trained, parameters: &ParamStore, allowed: bool) -> Result<()> {
+    let (taken, all) = (start.begin(parameters)?, parameters.iter().count());
+    anyhow::ensure!(taken > 0 || allowed, "--model: no parameter of this model has a counterpart there");
+    note(&format!("train: beginning with {taken} of {all} parameters of other weights"));
+    Ok(())
 }
 
 impl Task for TrainTask {
@@ -124,14 +195,14 @@ impl Task for TrainTask {
     }
 
     fn step(&mut self) -> Result<Step> {
-        let step = self.objective.step(&mut self.trainer, &self.model.parameters)?;
+        let step = self.objective.step(&mut self.trainer, &self.subject.parameters)?;
         let logged = step.step % self.config.train.log_every == 0 || step.step == self.total();
         if !logged {
             return Ok(Step::default());
         }
         let quality = match self.objective.judge_batch(&step)? {
             Some(quality) => quality,
-            None => self.judge(EVALUATION, step.step)?,
+            None => self.judge(EVALUATION.min(self.config.train.evaluation), step.step)?,
         };
         let mut metrics = Map::new();
         metrics.insert("loss".into(), json!(step.loss));
@@ -144,54 +215,57 @@ impl Task for TrainTask {
     }
 
     fn snapshot(&self) -> Result<Snapshot<TrainState>> {
-        let (state, tensors) = self.trainer.checkpoint(&self.model.parameters)?;
+        let (state, tensors) = self.trainer.checkpoint(&self.subject.parameters)?;
         Ok(Snapshot { tensors, state })
     }
 
     fn restore(&mut self, step: u64, snapshot: Snapshot<TrainState>) -> Result<()> {
         let found = snapshot.state.step;
         anyhow::ensure!(found == step, "checkpoint of step {step} says {found}");
-        Ok(self.trainer.restore(&self.model.parameters, &snapshot.state, &snapshot.tensors)?)
+        Ok(self.trainer.restore(&self.subject.parameters, &snapshot.state, &snapshot.tensors)?)
     }
 }
 
 impl Report for TrainTask {
     /// Writes the model, too.
     fn results(&mut self, run: &RunDirectory, seconds: f64) -> Result<(RunResult, Analysis)> {
-        let quality = self.judge(FINAL_EVALUATION, self.total() + 1)?;
+        let samples = self.config.train.evaluation;
+        let quality = self.judge(samples, self.total() + 1)?;
         let acceptance = quality.acceptance;
         let card = ModelCard {
-            name: self.model.name.clone(),
+            name: self.subject.name.clone(),
             model: self.config.model.clone(),
             dims: self.config.lattice.dims.clone(),
-            theory: self.theory.name().into(),
-            action: self.theory.parameters(),
+            theory: self.subject.theory.into(),
+            action: self.subject.action.clone(),
             seed: self.config.seed,
             revision: env!("LATFLOW_GIT_REVISION").into(),
             training_samples: self.training_samples(),
             seconds,
             ess: quality.ess,
             acceptance: acceptance.map(|a| a.value),
-            evaluation_samples: FINAL_EVALUATION as u64,
+            evaluation_samples: samples as u64,
             history: self.history(run)?,
         };
-        write_atomically(&run.path(MODEL), &weights(&self.model.parameters.snapshot()?, &card)?)?;
+        write_atomically(&run.path(MODEL), &weights(&self.subject.snapshot()?, &card)?)?;
         let mut analysis = Analysis::default();
         if !quality.log_weights.is_empty()
-            && let Err(error) = analysis.add_weights(&quality.log_weights, self.theory.lattice().volume())
+            && let Err(error) = analysis.add_weights(&quality.log_weights, self.subject.volume)
         {
             note(&format!("warning: log Z and the variance of the weights are unknown: {error:#}"));
         }
         let details = &mut analysis.details;
         details.insert("model_scheme".into(), json!(self.config.model.scheme));
-        details.insert("parameters_of_the_flow".into(), json!(self.model.parameters.count()));
-        details.insert("evaluation_samples".into(), json!(FINAL_EVALUATION));
+        details.insert("parameters_of_the_flow".into(), json!(self.subject.parameters.count()));
+        details.insert("new_samples".into(), json!(self.training_samples() - self.seen));
+        details.insert("flops_forward".into(), json!(self.subject.flops_forward));
+        details.insert("evaluation_samples".into(), json!(samples));
         details.insert("acceptance".into(), json!(acceptance.map(|a| [a.value, a.error])));
         let result = RunResult {
             scheme: "train".into(),
-            theory: self.theory.name().into(),
-            model: Some(self.model.name.clone()),
-            parameters: self.theory.parameters(),
+            theory: self.subject.theory.into(),
+            model: Some(self.subject.name.clone()),
+            parameters: self.subject.action.clone(),
             acceptance: acceptance.map(|a| a.value),
             ess: quality.ess,
             draws: None,

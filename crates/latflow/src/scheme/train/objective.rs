@@ -7,6 +7,7 @@
 //! ```
 
 use std::fmt;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Tensor};
@@ -25,8 +26,35 @@ use crate::theory::{BoxedTarget, ScalarTheory};
 /// Samples that are judged at once.
 const AT_ONCE: usize = 512;
 
+/// What a training minimises.
+pub(super) trait Objective {
+    /// One gradient step.
+    ///
+    /// # Errors
+    /// When training broke down.
+    fn step(&self, trainer: &mut Trainer, parameters: &ParamStore) -> Result<TrainStep>;
+
+    /// What a training step says by itself; `None` where its weights are estimates or belong to different ϕ.
+    ///
+    /// # Errors
+    /// When a weight is not a number.
+    fn judge_batch(&self, step: &TrainStep) -> Result<Option<Quality>>;
+
+    /// Judges n fresh samples.
+    ///
+    /// # Errors
+    /// When a density fails.
+    fn judge(&self, n: usize, rng: &mut Rng) -> Result<Quality>;
+}
+
+/// That of scalar fields.
+pub(super) struct ScalarObjective {
+    theory: Rc<dyn ScalarTheory>,
+    goal: Goal,
+}
+
 /// What is minimised.
-pub(super) enum Objective {
+enum Goal {
     Marginal {
         training: ScalarDensity,
         exact: ScalarDensity,
@@ -55,7 +83,7 @@ pub(super) struct Quality {
 }
 
 impl Quality {
-    fn of(log_weights: Vec<f64>) -> Result<Self> {
+    pub(super) fn of(log_weights: Vec<f64>) -> Result<Self> {
         let weights = LogWeights::new(&log_weights)?;
         Ok(Self { ess: Some(weights.ess()), acceptance: weights.acceptance().ok(), log_weights })
     }
@@ -73,10 +101,21 @@ impl fmt::Display for Quality {
     }
 }
 
-impl Objective {
+impl ScalarObjective {
     /// # Errors
     /// When a model of φ given ϕ alone has no marginal flow to be shown pseudofermions of.
-    pub(super) fn new(site: &Site<'_>, model: &Model, start: Option<&Trained>) -> Result<Self> {
+    pub(super) fn new(
+        theory: Rc<dyn ScalarTheory>,
+        site: &Site<'_>,
+        model: &Model,
+        start: Option<&Trained>,
+    ) -> Result<Self> {
+        Ok(Self { theory, goal: Goal::new(site, model, start)? })
+    }
+}
+
+impl Goal {
+    fn new(site: &Site<'_>, model: &Model, start: Option<&Trained>) -> Result<Self> {
         let train = &site.config.train;
         let target = |penalty| PenalizedTheory { theory: site.joint.clone(), penalty };
         Ok(match &model.densities {
@@ -107,7 +146,7 @@ impl Objective {
                          or weights with --model",
                     )?;
                     let marginal = site.marginal()?;
-                    start.restore(&marginal).context("[model.marginal]")?;
+                    start.restore(&marginal.parameters).context("[model.marginal]")?;
                     let Densities::Marginal(marginal) = marginal.densities else {
                         anyhow::bail!("[model.marginal] is no density of φ");
                     };
@@ -122,52 +161,6 @@ impl Objective {
 
     fn pairs(density: &AnyDensity<Pair>, target: PenalizedTheory) -> Self {
         Self::Pairs { training: density.clone(), exact: density.clone(), target, batch_is_exact: true }
-    }
-
-    /// One gradient step.
-    ///
-    /// # Errors
-    /// When training broke down.
-    pub(super) fn step(&self, trainer: &mut Trainer, parameters: &ParamStore) -> Result<TrainStep> {
-        Ok(match self {
-            Self::Marginal { training, target, .. } => trainer.step(training, target, parameters)?,
-            Self::Pairs { training, target, .. } => trainer.step(training, target, parameters)?,
-            Self::Given { density } => trainer.step(density, &density.theory, parameters)?,
-        })
-    }
-
-    /// What a training step says by itself; `None` where its weights are estimates or belong to different ϕ.
-    ///
-    /// # Errors
-    /// When a weight is not a number.
-    pub(super) fn judge_batch(&self, step: &TrainStep) -> Result<Option<Quality>> {
-        match self {
-            Self::Marginal { batch_is_exact: true, .. } => Quality::of(step.log_weights.clone()).map(Some),
-            Self::Pairs { batch_is_exact: true, target, .. } => {
-                let constant = target.theory.log_normalisation();
-                Quality::of(step.log_weights.iter().map(|w| w - constant).collect()).map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Judges n fresh samples.
-    ///
-    /// # Errors
-    /// When a density fails.
-    pub(super) fn judge(&self, theory: &dyn ScalarTheory, n: usize, rng: &mut Rng) -> Result<Quality> {
-        let mut numbers = Vec::with_capacity(n);
-        while numbers.len() < n {
-            let some = AT_ONCE.min(n - numbers.len());
-            numbers.extend(self.log_weights(theory, some, rng)?);
-        }
-        match self {
-            // log w here is the ratio of a proposal to the φ' that ϕ came from, which is a draw of p(φ|ϕ).
-            Self::Given { .. } => {
-                Ok(Quality { ess: None, acceptance: mean_acceptance(&numbers), log_weights: Vec::new() })
-            }
-            Self::Marginal { .. } | Self::Pairs { .. } => Quality::of(numbers),
-        }
     }
 
     fn log_weights(&self, theory: &dyn ScalarTheory, n: usize, rng: &mut Rng) -> Result<Vec<f64>> {
@@ -194,6 +187,42 @@ impl Objective {
                 let old = weight(density.theory.action(&(phi, pf))?, &log_q)?;
                 Ok(new.iter().zip(old).map(|(new, old)| new - old).collect())
             }
+        }
+    }
+}
+
+impl Objective for ScalarObjective {
+    fn step(&self, trainer: &mut Trainer, parameters: &ParamStore) -> Result<TrainStep> {
+        Ok(match &self.goal {
+            Goal::Marginal { training, target, .. } => trainer.step(training, target, parameters)?,
+            Goal::Pairs { training, target, .. } => trainer.step(training, target, parameters)?,
+            Goal::Given { density } => trainer.step(density, &density.theory, parameters)?,
+        })
+    }
+
+    fn judge_batch(&self, step: &TrainStep) -> Result<Option<Quality>> {
+        match &self.goal {
+            Goal::Marginal { batch_is_exact: true, .. } => Quality::of(step.log_weights.clone()).map(Some),
+            Goal::Pairs { batch_is_exact: true, target, .. } => {
+                let constant = target.theory.log_normalisation();
+                Quality::of(step.log_weights.iter().map(|w| w - constant).collect()).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn judge(&self, n: usize, rng: &mut Rng) -> Result<Quality> {
+        let mut numbers = Vec::with_capacity(n);
+        while numbers.len() < n {
+            let some = AT_ONCE.min(n - numbers.len());
+            numbers.extend(self.goal.log_weights(&*self.theory, some, rng)?);
+        }
+        match &self.goal {
+            // log w here is the ratio of a proposal to the φ' that ϕ came from, which is a draw of p(φ|ϕ).
+            Goal::Given { .. } => {
+                Ok(Quality { ess: None, acceptance: mean_acceptance(&numbers), log_weights: Vec::new() })
+            }
+            Goal::Marginal { .. } | Goal::Pairs { .. } => Quality::of(numbers),
         }
     }
 }

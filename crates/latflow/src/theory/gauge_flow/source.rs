@@ -1,0 +1,56 @@
+//! Where configurations come from.
+
+use latflow_action::{Action, WilsonGauge};
+use latflow_flow::transport::{ContinuousFlow, LoopBasis};
+use latflow_flow::{Distribution, FlowModel, HaarUniform};
+use latflow_lattice::{Configuration, Links, Rng};
+use latflow_sampler::{AnnealedFlow, GaugeHeatBath};
+
+use crate::model::LinkDensity;
+
+type Model = FlowModel<HaarUniform, ContinuousFlow<LoopBasis>>;
+
+/// Where configurations come from.
+pub(super) enum Source {
+    /// Haar-distributed links.
+    Haar(HaarUniform),
+    /// A flow of loops.
+    Flow(Box<Model>),
+    /// A trained density.
+    Trained(Box<LinkDensity>),
+    /// A flow of loops with heat bath on its way, and the action it ends at.
+    Annealed(Box<AnnealedFlow<HaarUniform, WilsonGauge, LoopBasis, GaugeHeatBath>>, WilsonGauge),
+}
+
+impl Source {
+    /// Links, and −log q of each; along trajectories what stands for it.
+    ///
+    /// # Errors
+    /// When a density fails.
+    pub(super) fn propose(&self, n: usize, rng: &mut Rng) -> latflow_sampler::Result<(Links, Vec<f64>)> {
+        match self {
+            Self::Haar(prior) => {
+                let (links, log_q) = prior.sample_with_log_prob(n, &(), rng)?;
+                Ok((links, log_q.neg()?.to_vec1()?))
+            }
+            Self::Flow(model) => negative_log_prob(model.as_ref(), n, rng),
+            Self::Trained(model) => negative_log_prob(model.as_ref(), n, rng),
+            Self::Annealed(flow, end) => {
+                let drawn = flow.propose(n, rng)?;
+                let action = end.action(&drawn.x)?.to_vec1::<f64>()?;
+                let weights = drawn.log_weight.iter().zip(action).map(|(w, s)| w + s).collect();
+                Ok((drawn.x, weights))
+            }
+        }
+    }
+}
+
+/// Links of a density, and −log q of each.
+fn negative_log_prob(
+    density: &impl Distribution<Links>,
+    n: usize,
+    rng: &mut Rng,
+) -> latflow_sampler::Result<(Links, Vec<f64>)> {
+    let (links, log_q) = density.sample_with_log_prob(n, &(), rng)?;
+    Ok((links.detach(), log_q.detach().neg()?.to_vec1()?))
+}
