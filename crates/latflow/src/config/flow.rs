@@ -8,7 +8,7 @@ use super::{Config, Qcd, Theory, Update};
 /// Most pseudofermions of one weight.
 const MOST_DRAWS: u64 = 4096;
 
-/// `[flow]`: used by `hmc.method = "flow"`. Configurations are drawn anew in every step, so that a chain has no memory.
+/// `[flow]`: used by `hmc.method = "flow"` and `"transformed"`. With the first, configurations are drawn anew in every step, so that a chain has no memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flow {
@@ -72,13 +72,13 @@ pub(super) fn check(config: &Config) -> Checked {
     let (flow, dims) = (&config.flow, &config.lattice.dims);
     let Theory::Qcd(Qcd { beta, n_f, .. }) = &config.action else {
         return require(
-            config.hmc.method != Update::Flow,
+            !config.hmc.method.has_flow(),
             "hmc.method",
             "gauge flows move links, and this theory has none",
             "\"hmc\"",
         );
     };
-    if config.hmc.method != Update::Flow {
+    if !config.hmc.method.has_flow() {
         return Ok(());
     }
     at_least_one(flow.intervals as u64, "flow.intervals")?;
@@ -104,6 +104,12 @@ pub(super) fn check(config: &Config) -> Checked {
         "flow.sweeps",
         "are of the heat bath along the flow, and it needs both and β ≥ 0",
         "0, or kind = \"loops\"",
+    )?;
+    require(
+        config.hmc.method != Update::Transformed || (flow.kind != FlowKind::Haar && flow.sweeps == 0),
+        "hmc.method",
+        "moves what a flow maps, and flow.kind = \"haar\" is none, nor are flow.sweeps",
+        "flow.kind = \"loops\" or \"model\" with flow.sweeps = 0, or another method",
     )?;
     let last = if *n_f > 0 { 2 } else { 0 };
     require(

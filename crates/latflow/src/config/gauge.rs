@@ -81,6 +81,15 @@ pub enum Update {
     HeatBath,
     /// Fresh configurations of the gauge flow of `[flow]`, reweighted.
     Flow,
+    /// Trajectories of the links that the gauge flow of `[flow]` carries to those of the theory.
+    Transformed,
+}
+
+impl Update {
+    /// Whether it needs the flow of `[flow]`.
+    pub(super) fn has_flow(self) -> bool {
+        matches!(self, Self::Flow | Self::Transformed)
+    }
 }
 
 /// `start` of `[hmc]`

@@ -6,6 +6,7 @@
 mod gauge_flow;
 mod joint;
 mod qcd;
+mod transformed;
 mod update;
 mod yukawa;
 
@@ -221,6 +222,9 @@ pub(crate) fn any_theory(config: &Config, device: &Device, weights: Option<&Trai
             let qcd = qcd::Qcd::new(&lattice, action, config, device)?;
             AnyTheory::Gauge(match config.hmc.method {
                 config::Update::Flow => Box::new(gauge_flow::GaugeFlow::new(qcd, config, weights, device)?),
+                config::Update::Transformed => {
+                    Box::new(transformed::Transformed::new(qcd, config, weights, device)?)
+                }
                 config::Update::Hmc | config::Update::HeatBath => Box::new(qcd),
             })
         }

@@ -77,6 +77,11 @@ impl Qcd {
         self.quarks.as_ref().filter(|_| self.action.n_f > 0)
     }
 
+    /// S_g.
+    pub(crate) fn gauge(&self) -> WilsonGauge {
+        self.gauge.clone()
+    }
+
     /// The coupling β.
     pub(crate) fn beta(&self) -> f64 {
         self.action.beta
@@ -202,6 +207,7 @@ impl FieldTheory for Qcd {
             config::Update::HeatBath if self.reweighted() => "reweighting",
             config::Update::HeatBath => "heat_bath",
             config::Update::Flow => "flow",
+            config::Update::Transformed => "transformed_hmc",
         }
     }
 

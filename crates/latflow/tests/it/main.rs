@@ -13,5 +13,6 @@ mod pipeline;
 mod presets;
 mod qcd;
 mod qcd_measure;
+mod qcd_model;
 #[cfg(unix)]
 mod resume;

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::source::Source;
 use crate::config::{self, COLOURS};
+use crate::model::Shared;
 use crate::session::note;
 use crate::theory::{FieldTheory, Qcd};
 
@@ -93,7 +94,7 @@ pub(super) fn fitted(
     )?;
     report.insert("integration_error".into(), json!(carried.integration_error(&sample)?));
     if flow.sweeps == 0 {
-        return Ok(Source::Flow(Box::new(FlowModel { prior, flow: carried })));
+        return Ok(Source::Flow(Box::new(FlowModel { prior, flow: Shared::new(carried) })));
     }
     let end = match qcd.sea() {
         Some(quarks) => effective(qcd, quarks, qcd.lattice())?,

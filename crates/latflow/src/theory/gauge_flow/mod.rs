@@ -31,7 +31,7 @@ use super::qcd::Qcd;
 use super::update::{Dynamics, Update};
 use super::{FieldTheory, GaugeTheory, Measurand};
 use crate::config::{self, COLOURS, Config, FlowKind, PseudofermionSites, Start};
-use crate::model::{GaugeModel, PseudofermionDensity, Trained};
+use crate::model::{GaugeModel, PseudofermionDensity, Shared, Trained};
 use crate::results::{LOG_WEIGHT, drawn_weight};
 
 /// Weights of the configurations drawn last, one column a kind of weight.
@@ -80,6 +80,17 @@ impl GaugeFlow {
         observables.push(Measurand::always(LOG_WEIGHT));
         let (config, source, weights) = (flow.clone(), Rc::new(source), Weights::default());
         Ok(Self { qcd, config, source, conditional, observables, weights, report })
+    }
+}
+
+impl GaugeFlow {
+    /// The theory, its flow as a map, and what the fit has to say.
+    ///
+    /// # Errors
+    /// When it is no map.
+    pub(super) fn into_map(self) -> Result<(Qcd, Shared<Links>, Map<String, Value>)> {
+        let map = self.source.map().context("flow: configurations come from no map")?;
+        Ok((self.qcd, map, self.report))
     }
 }
 

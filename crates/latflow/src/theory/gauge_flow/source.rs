@@ -1,14 +1,14 @@
 //! Where configurations come from.
 
 use latflow_action::{Action, WilsonGauge};
-use latflow_flow::transport::{ContinuousFlow, LoopBasis};
+use latflow_flow::transport::LoopBasis;
 use latflow_flow::{Distribution, FlowModel, HaarUniform};
 use latflow_lattice::{Configuration, Links, Rng};
 use latflow_sampler::{AnnealedFlow, GaugeHeatBath};
 
-use crate::model::LinkDensity;
+use crate::model::{LinkDensity, Shared};
 
-type Model = FlowModel<HaarUniform, ContinuousFlow<LoopBasis>>;
+type Model = FlowModel<HaarUniform, Shared<Links>>;
 
 /// Where configurations come from.
 pub(super) enum Source {
@@ -23,6 +23,15 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// The map of Haar-distributed links, where there is one.
+    pub(super) fn map(&self) -> Option<Shared<Links>> {
+        match self {
+            Self::Flow(model) => Some(model.flow.clone()),
+            Self::Trained(model) => Some(model.flow.clone()),
+            Self::Haar(_) | Self::Annealed(..) => None,
+        }
+    }
+
     /// Links, and −log q of each; along trajectories what stands for it.
     ///
     /// # Errors
