@@ -37,7 +37,7 @@ pub(crate) struct ModelCard {
     pub revision: String,
     /// Samples seen in training, those of the weights it began with included.
     pub training_samples: u64,
-    /// Wall-clock seconds of this training.
+    /// Wall-clock seconds of this training, and of that of the parts it left as they were.
     pub seconds: f64,
     /// Effective sample size at the end, where the scheme has one.
     pub ess: Option<f64>,
@@ -148,6 +148,11 @@ impl Trained {
     /// When the device fails.
     pub(crate) fn begin(&self, parameters: &ParamStore) -> Result<usize> {
         super::begin_with(parameters, &self.tensors).with_context(|| self.file.clone())
+    }
+
+    /// Wall-clock seconds of their training, 0 when the file does not say.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.card.as_ref().map_or(0.0, |card| card.seconds)
     }
 
     /// Samples seen in training, 0 when the file does not say.

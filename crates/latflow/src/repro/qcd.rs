@@ -111,6 +111,7 @@ impl Plan {
             "flow.kind=haar".to_owned(),
             "measure.flow_every=0".to_owned(),
             "measure.pion_every=0".to_owned(),
+            "flow.draws=[1, 2]".to_owned(),
         ];
         Ok(vec![
             ("Haar, reweighted".into(), "haar".into(), self.config("flow", 20, &haar)?),

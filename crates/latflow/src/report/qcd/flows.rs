@@ -29,7 +29,15 @@ pub(super) fn flows(rows: &[Row<'_>]) -> Table {
     };
     let mut header: Vec<Cell> = ["", "lattice", "β", "κ"].map(Cell::from).to_vec();
     header.extend(draws.iter().map(|n| Cell::from(name(n))));
-    let last = ["acceptance, exact", "Var(log w)/V", "log Z", "h against h/2", "fit", "a configuration"];
+    let last = [
+        "acceptance, exact",
+        "Var(log w)/V",
+        "log Z",
+        "h against h/2",
+        "fit or training",
+        "samples",
+        "a configuration",
+    ];
     header.extend(last.map(Cell::from));
     let mut table = vec![header];
     for (label, run) in rows {
@@ -50,7 +58,10 @@ pub(super) fn flows(rows: &[Row<'_>]) -> Table {
         row.push(text(run.pair("log_weight_variance_per_site")));
         row.push(text(run.pair("log_z")));
         row.push(run.detail("integration_error").map(|e| format!("{e:.0e}")).into());
-        row.push(run.detail("fit_seconds").map(duration).into());
+        let card = run.card.as_ref();
+        row.push(run.detail("fit_seconds").or(card.map(|card| card.seconds)).map(duration).into());
+        let samples = run.detail("fit_samples").or(card.map(|card| card.training_samples as f64));
+        row.push(samples.map(|n| n.to_string()).into());
         row.push(run.detail("seconds_per_trajectory").map(|s| format!("{:.0} ms", 1e3 * s)).into());
         table.push(row);
     }

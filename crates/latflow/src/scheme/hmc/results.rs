@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use latflow_observable::{Chains, LogWeights, default_bin, jackknife};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::{HmcTask, LEADING};
 use crate::io::Series;
@@ -153,17 +153,21 @@ impl<T: FieldTheory + ?Sized> Report for HmcTask<T> {
             let (size, accepted) = self.reweight(&rows, weight, &mut measured.observables, &mut analysis)?;
             (ess, acceptance, draws) = (Some(size), accepted, Some(self.theory.draws()));
         }
-        analysis.details.extend(self.theory.details());
+        let details = self.theory.details();
+        let samples = details.get("training_samples").or_else(|| details.get("fit_samples"));
+        let training_samples = samples.and_then(Value::as_u64).unwrap_or(0);
+        let model = details.get("model").and_then(Value::as_str).map(str::to_owned);
+        analysis.details.extend(details);
         let result = RunResult {
             scheme: self.theory.scheme().into(),
             theory: self.theory.name().into(),
-            model: None,
+            model,
             parameters: self.theory.parameters(),
             acceptance,
             ess,
             draws,
             seconds,
-            training_samples: 0,
+            training_samples,
             observables: measured.observables,
         };
         self.drawn(&rows, &result, &mut analysis)?;

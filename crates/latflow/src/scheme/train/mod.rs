@@ -40,6 +40,8 @@ pub(super) struct TrainTask {
     trainer: Trainer,
     /// Samples that the weights it began with had seen.
     seen: u64,
+    /// Seconds that went into parts which are kept as they are.
+    spent: f64,
 }
 
 /// What is trained, and for which theory.
@@ -96,8 +98,9 @@ impl TrainTask {
         let trainer = Trainer::new(&subject.parameters, schedule, clip, train.batch, streams(&config))?
             .with_estimator(estimator)
             .with_adam_epsilon(train.adam_epsilon)?;
+        let spent = start.as_ref().filter(|_| subject.fixed.is_some()).map_or(0.0, Trained::seconds);
         let seen = start.map_or(0, |start| start.training_samples());
-        Ok(Self { config, subject, objective, trainer, seen })
+        Ok(Self { config, subject, objective, trainer, seen, spent })
     }
 
     /// The quality of fresh samples, from a stream that belongs to this step alone.
@@ -241,7 +244,7 @@ impl Report for TrainTask {
             seed: self.config.seed,
             revision: env!("LATFLOW_GIT_REVISION").into(),
             training_samples: self.training_samples(),
-            seconds,
+            seconds: self.spent + seconds,
             ess: quality.ess,
             acceptance: acceptance.map(|a| a.value),
             evaluation_samples: samples as u64,
