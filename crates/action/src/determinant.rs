@@ -6,7 +6,9 @@
 
 use crate::{Action, Result, TrainingTarget};
 use candle_core::Tensor;
-use latflow_fermion::{ConjugateGradient, DenseYukawa, Dirac, ExactDeterminant, stochastic_log_det};
+use latflow_fermion::{
+    ConjugateGradient, DenseYukawa, Dirac, ExactDeterminant, regulated_log_det, stochastic_log_det,
+};
 use latflow_lattice::Rng;
 
 /// S_F with the exact determinant, of staggered fermions in a scalar field or of Wilson fermions on links.
@@ -32,11 +34,17 @@ pub struct StochasticDeterminant<A, D> {
     pub solver: ConjugateGradient,
     /// Noise vectors a configuration.
     pub draws: usize,
+    /// μ₀ of the regulated DD† + μ₀ [QCD Sec. 3.1]; 0 for the theory's own.
+    pub shift: f64,
 }
 
 impl<A: Action<D::Field>, D: Dirac> TrainingTarget<D::Field> for StochasticDeterminant<A, D> {
     fn surrogate_action(&self, phi: &D::Field, rng: &mut Rng) -> Result<Tensor> {
-        let log_det = stochastic_log_det(&self.dirac, phi, &self.solver, self.draws, rng)?;
+        let log_det = if self.shift == 0.0 {
+            stochastic_log_det(&self.dirac, phi, &self.solver, self.draws, rng)?
+        } else {
+            regulated_log_det(&self.dirac, phi, self.shift, &self.solver, self.draws, rng)?
+        };
         Ok((self.bosonic.action(phi)? - log_det)?)
     }
 }

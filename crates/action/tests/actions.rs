@@ -144,8 +144,13 @@ fn pseudofermions_average_to_the_determinant() {
 fn the_stochastic_target_has_the_exact_gradient_on_average() {
     let t = theory(&[4, 4], 0.6);
     let phi = Tensor::cat(&vec![noise(11, &[1, 16]); 8000], 0).unwrap();
-    let target =
-        StochasticDeterminant { bosonic: t.phi4.clone(), dirac: t.even_odd.clone(), solver: TIGHT, draws: 1 };
+    let target = StochasticDeterminant {
+        bosonic: t.phi4.clone(),
+        dirac: t.even_odd.clone(),
+        solver: TIGHT,
+        draws: 1,
+        shift: 0.0,
+    };
     let var = candle_core::Var::from_tensor(&phi).unwrap();
     let mut rng = Streams::new(12).stream("test", 0);
     let surrogate = target.surrogate_action(var.as_tensor(), &mut rng).unwrap();

@@ -142,7 +142,8 @@ fn of_a_decimation_with_exact_and_stochastic_targets() {
     let model = FlowModel { prior: unit(), flow: chain(layers.collect()) };
     check("boson", &store, &model, &Exact(bosonic()));
     let dirac = operator();
-    let stochastic = StochasticDeterminant { bosonic: bosonic(), dirac, solver: SOLVER, draws: 2 };
+    let stochastic =
+        StochasticDeterminant { bosonic: bosonic(), dirac, solver: SOLVER, draws: 2, shift: 0.0 };
     check("stochastic determinant", &store, &model, &stochastic);
 }
 

@@ -135,6 +135,12 @@ impl Needs {
                 "\"marginal\", \"autoregressive\", \"gibbs\" or \"joint\"",
             )?;
             require(
+                config.train.shift == 0.0,
+                "train.shift",
+                "regulates the Dirac operator of gauge theories",
+                "0",
+            )?;
+            require(
                 config.train.gradient != Gradient::Expansion,
                 "train.gradient",
                 "expands the determinant of Wilson fermions",
@@ -250,6 +256,12 @@ fn train(train: &Train) -> Checked {
         require(bound > 0.0, key, "must be positive", "numbers above 0; inf for no bound")?;
     }
     positive(train.adam_epsilon, "train.adam_epsilon")?;
+    require(
+        train.shift >= 0.0 && train.shift.is_finite(),
+        "train.shift",
+        "makes DD† smaller, or is not finite",
+        "0 or a small positive number such as 1e-5",
+    )?;
     tolerance(train.solver_tolerance, "train.solver_tolerance")?;
     at_least_one(train.solver_iterations as u64, "train.solver_iterations")
 }

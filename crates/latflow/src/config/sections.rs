@@ -170,6 +170,8 @@ pub struct Train {
     pub estimator: Estimator,
     /// ε of Adam; the QCD paper has 0.01.
     pub adam_epsilon: f64,
+    /// μ₀: training sees DD† + μ₀ [QCD Sec. 3.1]; gauge theories only. Sampling never does.
+    pub shift: f64,
     /// Relative residual of the conjugate gradient of the stochastic estimator.
     pub solver_tolerance: f64,
     /// Iterations of that conjugate gradient before it gives up.
@@ -199,6 +201,7 @@ impl Default for Train {
             gradient: Gradient::Determinant,
             estimator: Estimator::Path,
             adam_epsilon: 1e-8,
+            shift: 0.0,
             solver_tolerance: 1e-6,
             solver_iterations: 1000,
             evaluation: 2048,

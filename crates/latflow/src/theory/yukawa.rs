@@ -212,12 +212,20 @@ impl ScalarTheory for Yukawa {
         BoxedTarget(match (gradient, &self.even_odd) {
             // There is no expansion here, and configurations that ask for one are refused.
             (Gradient::Determinant | Gradient::Expansion, _) => Box::new(Exact(self.exact())),
-            (Gradient::Stochastic, Some(dirac)) => {
-                Box::new(StochasticDeterminant { bosonic, dirac: dirac.clone(), solver, draws: 1 })
-            }
-            (Gradient::Stochastic, None) => {
-                Box::new(StochasticDeterminant { bosonic, dirac: self.dirac.clone(), solver, draws: 1 })
-            }
+            (Gradient::Stochastic, Some(dirac)) => Box::new(StochasticDeterminant {
+                bosonic,
+                dirac: dirac.clone(),
+                solver,
+                draws: 1,
+                shift: 0.0,
+            }),
+            (Gradient::Stochastic, None) => Box::new(StochasticDeterminant {
+                bosonic,
+                dirac: self.dirac.clone(),
+                solver,
+                draws: 1,
+                shift: 0.0,
+            }),
         })
     }
 

@@ -48,6 +48,7 @@ steps = 12
 lr = [[0, 2e-3]]
 estimator = \"total\"
 gradient = \"stochastic\"
+shift = 1e-4
 evaluation = 8
 log_every = 4
 checkpoint_every = 2

@@ -13,7 +13,7 @@ use candle_core::Tensor;
 use latflow_action::{
     Action, ExpandedDeterminant, Pseudofermion, StochasticDeterminant, Sum, TrainingTarget, WilsonGauge,
 };
-use latflow_fermion::{EvenOddWilson, Wilson, WilsonExpansion};
+use latflow_fermion::{Dirac, EvenOddWilson, Wilson, WilsonExpansion, regulated_quadratic_form};
 use latflow_flow::train::{TrainStep, Trainer};
 use latflow_flow::{Autoregressive, Distribution, Fixed, ParamStore};
 use latflow_lattice::{Links, Rng};
@@ -40,34 +40,54 @@ pub(super) struct PseudofermionObjective {
     theory: JointTarget,
 }
 
-/// The theory of links and of a pseudofermion on some of the sites.
-enum JointTarget {
+/// The theory of links and of a pseudofermion on some of the sites, and μ₀ of its training.
+struct JointTarget {
+    theory: Sea,
+    shift: f64,
+}
+
+enum Sea {
     Even(Pseudofermion<WilsonGauge, EvenOddWilson>),
     All(Pseudofermion<WilsonGauge, Wilson>),
 }
 
 impl TrainingTarget<(Links, Tensor)> for JointTarget {
     fn surrogate_action(&self, pair: &(Links, Tensor), rng: &mut Rng) -> latflow_action::Result<Tensor> {
-        match self {
-            Self::Even(theory) => theory.surrogate_action(pair, rng),
-            Self::All(theory) => theory.surrogate_action(pair, rng),
+        match &self.theory {
+            Sea::Even(theory) => surrogate(theory, pair, self.shift, rng),
+            Sea::All(theory) => surrogate(theory, pair, self.shift, rng),
         }
     }
 }
 
+/// The joint action of DD† + μ₀.
+fn surrogate<D: Dirac<Field = Links>>(
+    theory: &Pseudofermion<WilsonGauge, D>,
+    pair: &(Links, Tensor),
+    shift: f64,
+    rng: &mut Rng,
+) -> latflow_action::Result<Tensor> {
+    if shift == 0.0 {
+        return theory.surrogate_action(pair, rng);
+    }
+    let (links, pf) = pair;
+    let (form, _) = regulated_quadratic_form(&theory.dirac, links, pf, shift, &theory.solver)?;
+    Ok((theory.bosonic.action(links)? + form)?)
+}
+
 impl JointTarget {
     fn log_normalisation(&self) -> f64 {
-        match self {
-            Self::Even(theory) => theory.log_normalisation(),
-            Self::All(theory) => theory.log_normalisation(),
+        match &self.theory {
+            Sea::Even(theory) => theory.log_normalisation(),
+            Sea::All(theory) => theory.log_normalisation(),
         }
     }
 
     /// −S of links and pseudofermions.
     fn negative_action(&self, pair: &(Links, Tensor)) -> Result<Vec<f64>> {
-        let action = match self {
-            Self::Even(theory) => theory.action(pair)?,
-            Self::All(theory) => theory.action(pair)?,
+        let action = match &self.theory {
+            Sea::Even(theory) => theory.action(pair)?,
+            Sea::All(theory) => theory.action(pair)?,
         };
         Ok(action.neg()?.to_vec1()?)
     }
@@ -85,17 +105,15 @@ pub(super) fn objective(config: &Config, qcd: &Qcd, model: GaugeModelParts) -> R
         let quarks = qcd.sea().context("model.scheme: without flavours there are no pseudofermions")?;
         let theory = match config.model.ptcn.sites {
             PseudofermionSites::Even => {
-                JointTarget::Even(Pseudofermion::new(gauge, EvenOddWilson::new(quarks), train.solver()))
+                Sea::Even(Pseudofermion::new(gauge, EvenOddWilson::new(quarks), train.solver()))
             }
-            PseudofermionSites::All => {
-                JointTarget::All(Pseudofermion::new(gauge, quarks.clone(), train.solver()))
-            }
+            PseudofermionSites::All => Sea::All(Pseudofermion::new(gauge, quarks.clone(), train.solver())),
         };
         return Ok(Box::new(PseudofermionObjective {
             // Nothing is ever asked of q(U) that would need its history.
             training: Autoregressive { first: Fixed(links.sampling.clone()), second: pseudofermion.training },
             sampling: Autoregressive { first: links.sampling, second: pseudofermion.sampling },
-            theory,
+            theory: JointTarget { theory, shift: train.shift },
         }));
     }
     let Some(quarks) = qcd.sea() else {
@@ -113,6 +131,7 @@ pub(super) fn objective(config: &Config, qcd: &Qcd, model: GaugeModelParts) -> R
             dirac: dirac.clone(),
             solver: train.solver(),
             draws: 1,
+            shift: train.shift,
         }),
         // The exact one is refused in configurations.
         Gradient::Expansion | Gradient::Determinant => Box::new(latflow_action::Exact(expanded()?)),
