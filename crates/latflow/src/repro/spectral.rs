@@ -4,6 +4,7 @@
 //! OUT/spectral/links            training of q(U), unless its weights come with the program
 //! OUT/spectral/pseudofermions   training of q(ϕ|U) at that q(U)
 //! OUT/spectral/sample           configurations with their weights
+//! OUT/spectral/exponential      the same links, with the exponential flow's pseudofermions
 //! OUT/spectral/full/…           one step of each training as printed, on a few samples: their price
 //! ```
 
@@ -30,6 +31,8 @@ pub(super) struct Spectral {
     pub pseudofermions: Config,
     /// Sampling with both.
     pub sample: Config,
+    /// Sampling with the links alone.
+    pub exponential: Config,
     /// The trainings as printed.
     pub full: [Config; 2],
     /// Whether weights that come with the program are left alone.
@@ -42,7 +45,8 @@ pub(super) const PRICED: [&str; 4] =
 
 /// What it left behind.
 pub(super) struct Found {
-    pub sample: Finished,
+    /// With all of it, and with other pseudofermions.
+    pub samples: [Finished; 2],
     pub cost: Vec<Cost>,
 }
 
@@ -65,9 +69,11 @@ impl Spectral {
                 both
             }
         };
-        let folder = root.join("sample");
-        let files = vec![(MODEL, weights)];
-        let Some(sample) = stages.run(Scheme::Sample, &folder, self.sample, files)? else { return Ok(None) };
+        let sampled = |folder: &str, config: Config| {
+            stages.run(Scheme::Sample, &root.join(folder), config, vec![(MODEL, weights.clone())])
+        };
+        let Some(sample) = sampled("sample", self.sample)? else { return Ok(None) };
+        let Some(exponential) = sampled("exponential", self.exponential)? else { return Ok(None) };
         let mut cost = Vec::new();
         let mut files = Files::new();
         // A smoke run asks for no prices.
@@ -78,7 +84,7 @@ impl Spectral {
             cost.push(Cost { label, samples: *samples, step });
             files = vec![(START, weights)];
         }
-        Ok(Some(Found { sample, cost }))
+        Ok(Some(Found { samples: [sample, exponential], cost }))
     }
 
     /// One training and its weights.
