@@ -273,7 +273,7 @@ pub(crate) fn repro_qcd(arguments: &ReproQcd) -> Result<ExitCode> {
 mod tests {
     use clap::{Parser, ValueEnum};
 
-    use super::{Plan, ReproQcd, Scale, Scheme};
+    use super::{Plan, ReproQcd, Scale, Scheme, Spectral};
     use crate::config::{Config, FermionTreatment, Integrator, Theory, Update};
     use crate::paper::qcd::PUBLISHED;
 
@@ -313,6 +313,18 @@ mod tests {
         }
     }
 
+    /// The weights that come with the program are of the architecture that is sampled, trained at the paper's point.
+    #[test]
+    fn shipped_weights_fit() {
+        let spectral = plan(Scale::Desk).spectral().unwrap();
+        let bytes = super::shipped::qcd_weights("spectral_desk").expect("weights");
+        let card = crate::model::read_card(bytes).unwrap().expect("a model card");
+        for config in [&spectral.sample, &spectral.exponential] {
+            assert_eq!(card.other_than(config), None);
+        }
+        assert_eq!((&card.action["beta"], &card.action["kappa"]), (&1.0.into(), &0.1.into()));
+    }
+
     /// 8 streams, 500 trajectories dropped, every tenth kept: 6.5 thousand configurations of 65 thousand.
     #[test]
     fn the_papers_statistics() {
@@ -325,8 +337,15 @@ mod tests {
     #[test]
     fn no_two_ensembles_share_a_seed_or_a_folder() {
         let runs = plan(Scale::Desk).runs().unwrap();
-        let all: Vec<_> =
-            [runs.hmc, runs.reweighting].into_iter().chain(runs.pure.into_iter().flatten()).collect();
+        let Spectral { links, pseudofermions, sample, exponential, full: [first, second], .. } =
+            runs.spectral;
+        let spectral = [links, pseudofermions, sample, exponential, first, second];
+        let named =
+            spectral.into_iter().enumerate().map(|(k, config)| (format!("spectral/{k}").into(), config));
+        let flows = runs.flows.into_iter().chain(runs.frontier).map(|(_, folder, config)| (folder, config));
+        let pure = runs.pure.into_iter().flatten();
+        let all: Vec<(std::path::PathBuf, Config)> =
+            [runs.hmc, runs.reweighting].into_iter().chain(pure).chain(flows).chain(named).collect();
         for (index, (folder, config)) in all.iter().enumerate() {
             assert!(all[..index].iter().all(|(other, theirs)| other != folder && theirs.seed != config.seed));
         }

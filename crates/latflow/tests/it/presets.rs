@@ -39,6 +39,37 @@ fn all_can_be_read_and_have_the_papers_couplings() {
     assert_eq!(count, 6 + 16 + 8);
 }
 
+/// [QCD Sec. 3.1], typed from the paper; 16 bins are 49 numbers.
+#[test]
+fn the_qcd_papers_model_is_as_printed() {
+    let read = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/qcd").join(name);
+        load(&file, &[], Needs::Flow).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let config = read("spectral_paper.toml");
+    assert_eq!(config.model.scheme, ModelScheme::Gauge);
+    let gauge = &config.model.gauge;
+    assert_eq!(
+        (gauge.layers, &gauge.channels[..], gauge.kernel, gauge.gain),
+        (48, &[32, 32, 32][..], 3, 0.5)
+    );
+    assert_eq!(3 * gauge.bins + 1, 49);
+    let train = &config.train;
+    assert_eq!((train.batch, train.steps, train.gradient), (512, 21_000, Gradient::Stochastic));
+    assert_eq!(train.lr, [(0, 1e-3), (10_000, 8e-4), (20_000, 0.8 * 8e-4)]);
+
+    let config = read("spectral_pseudofermion_paper.toml");
+    assert_eq!((config.model.scheme, &config.model.gauge), (ModelScheme::GaugePseudofermion, gauge));
+    let ptcn = &config.model.ptcn;
+    assert_eq!((ptcn.layers, ptcn.depth, ptcn.copies, ptcn.channels.last()), (36, 6, 4, Some(&8)));
+    assert_eq!((config.train.batch, config.train.steps), (640, 16_000 + 28_000 + 17_000));
+    assert_eq!(config.train.lr, [(0, 1e-4), (16_000, 5e-5), (16_000 + 20_000, 2.5e-5)]);
+    for train in [train, &config.train] {
+        assert_eq!((train.clip.value, train.clip.norm), (0.1, 10.0));
+        assert_eq!((train.adam_epsilon, train.shift), (1e-2, 1e-5));
+    }
+}
+
 /// Layers, convolutions, channels, σ_ζ, σ_χ (NaN where there is none).
 type Printed = (usize, usize, usize, f64, f64);
 
