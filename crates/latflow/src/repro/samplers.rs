@@ -139,7 +139,7 @@ impl Sampler {
             // No handful of steps makes a difference to them, and theirs are slower.
             settings.extend(["train.steps=4", "train.batch=32"]);
         }
-        config(&format!("{folder}/{}_g{coupling}{desk}", self.config), plan, &settings)
+        config(&format!("{folder}/{}_g{coupling}{desk}", self.config), plan, &settings, Needs::Flow)
     }
 
     /// Its complete configuration for sampling.
@@ -208,14 +208,14 @@ const SMOKE: &[&str] = &[
 /// # Errors
 /// When none is shipped, or it makes no sense.
 pub(super) fn hmc(plan: &Plan, coupling: &str) -> Result<Config> {
-    config(&format!("g{coupling}_{}", plan.scale.name()), plan, &[])
+    config(&format!("g{coupling}_{}", plan.scale.name()), plan, &[], Needs::Sampling)
 }
 
-fn config(name: &str, plan: &Plan, settings: &[&str]) -> Result<Config> {
+fn config(name: &str, plan: &Plan, settings: &[&str], needs: Needs) -> Result<Config> {
     let text = shipped::config(name).with_context(|| format!("there is no configuration {name}"))?;
     let device = format!("device={}", plan.device);
     let settings: Vec<&str> = settings.iter().copied().chain([device.as_str()]).collect();
-    Ok(from_text(name, text, &overrides(&settings)?, Needs::Flow)?)
+    Ok(from_text(name, text, &overrides(&settings)?, needs)?)
 }
 
 fn overrides(settings: &[&str]) -> Result<Vec<Override>> {

@@ -25,7 +25,8 @@ fn all_can_be_read_and_have_the_papers_couplings() {
             if path.extension().is_none_or(|extension| extension != "toml") {
                 continue;
             }
-            let config = load(&path, &[], Needs::Flow).unwrap_or_else(|error| panic!("{error}"));
+            let needs = if folder.is_empty() { Needs::Sampling } else { Needs::Flow };
+            let config = load(&path, &[], needs).unwrap_or_else(|error| panic!("{error}"));
             let name = path.file_name().expect("a name").to_str().expect("plain text");
             let Theory::Yukawa(action) = &config.action else { panic!("{:?}", config.action) };
             let expected = if name.contains("g0.1") { (-4.0, 6.0, 0.1) } else { (-1.55, 2.4, 0.3) };
@@ -67,6 +68,28 @@ fn the_qcd_papers_model_is_as_printed() {
     for train in [train, &config.train] {
         assert_eq!((train.clip.value, train.clip.norm), (0.1, 10.0));
         assert_eq!((train.adam_epsilon, train.shift), (1e-2, 1e-5));
+    }
+}
+
+/// A section that no command reads looks like a setting and is none: HMC has no flow, flows have no HMC.
+#[test]
+fn every_section_has_a_reader() {
+    for (folder, sections) in [
+        ("", &["hmc"][..]),
+        ("paper", &["model", "train", "sample"]),
+        ("ours", &["model", "train", "sample"]),
+    ] {
+        for entry in fs::read_dir(configs().join(folder)).expect("configurations") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                continue;
+            }
+            let text = fs::read_to_string(&path).expect("a configuration");
+            let table: toml::Table = toml::from_str(&text).expect("TOML");
+            let known = |key: &str| ["seed", "lattice", "action"].contains(&key) || sections.contains(&key);
+            let unread: Vec<&String> = table.keys().filter(|key| !known(key)).collect();
+            assert!(unread.is_empty(), "{}: {unread:?}", path.display());
+        }
     }
 }
 
