@@ -8,9 +8,10 @@
 //!
 //! The last line holds because a chain at x ~ p = q w/Z accepts y ~ q with probability min(1, w_y/w_x). All sums are
 //! taken relative to the largest weight; errors are by the jackknife that leaves out one sample at a time, in O(N).
-//! Weights along a Markov chain are not independent: give [`jackknife`](crate::jackknife) their chains instead.
+//! Weights along a Markov chain are not independent: give [`jackknife`](crate::jackknife) their chains instead,
+//! as [`Chains::relative_weights`].
 
-use super::ValueError;
+use super::{Chains, ValueError};
 use crate::{Error, Result};
 
 /// Logarithmic importance weights log p̃ − log q of independent samples of q. −∞ (weight zero) is allowed.
@@ -22,11 +23,25 @@ pub struct LogWeights {
     weights: Vec<f64>,
 }
 
+impl Chains {
+    /// Importance weights, the largest of them 1, from their logarithms: a common factor cancels in Σ wO / Σ w, and none
+    /// overflows.
+    pub fn relative_weights(&self) -> Result<Self> {
+        let log_scale = largest(self.iter().flatten());
+        self.map(|w| (w - log_scale).exp())
+    }
+}
+
+/// −∞ where there is none.
+fn largest<'a>(log_weights: impl IntoIterator<Item = &'a f64>) -> f64 {
+    log_weights.into_iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
 impl LogWeights {
     /// Refuses no weight at all, NaN, +∞, and weights that all vanish.
     pub fn new(log_weights: &[f64]) -> Result<Self> {
         let what = "log weights";
-        let log_scale = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let log_scale = largest(log_weights);
         if log_weights.is_empty() {
             return Err(Error::Empty { what });
         }

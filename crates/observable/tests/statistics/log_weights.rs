@@ -124,6 +124,20 @@ fn nothing_depends_on_the_normalisation() {
     }
 }
 
+/// Weights of several chains have one scale in common, and none overflows.
+#[test]
+fn relative_weights_give_the_reweighted_mean() {
+    let (x, log_weights) = gaussian(0.8, 500, 9);
+    let reference = LogWeights::new(&log_weights).unwrap().mean(&x).unwrap().value;
+    let chains = |x: &[f64]| Chains::new(x.chunks_exact(100).map(<[f64]>::to_vec).collect()).unwrap();
+    for shift in [-1e6, 1e4] {
+        let weights = chains(&log_weights).map(|w| w + shift).unwrap().relative_weights().unwrap();
+        assert_eq!(weights.iter().flatten().copied().fold(0.0, f64::max), 1.0);
+        let mean = weights.times(&chains(&x)).unwrap().mean() / weights.mean();
+        assert!((mean - reference).abs() < 1e-8, "{mean} instead of {reference}");
+    }
+}
+
 #[test]
 fn limits() {
     let equal = LogWeights::new(&[3.0; 10]).unwrap();

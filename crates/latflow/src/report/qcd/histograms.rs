@@ -137,7 +137,7 @@ fn compare(quantity: Quantity, series: &[Option<Weighted>]) -> Result<Option<Com
     let mut found = Vec::new();
     for (index, series) in series.iter().enumerate() {
         let Some(series) = series else { continue };
-        let weights = series.log_weights.as_ref().map(relative).transpose()?;
+        let weights = series.log_weights.as_ref().map(Chains::relative_weights).transpose()?;
         let resampling = Resampling { block: series.block, ensembles: BOOTSTRAP_ENSEMBLES };
         let stream = format!("report/bootstrap/{}", quantity.observable);
         let mut rng = Streams::new(SEED).stream(&stream, index as u64);
@@ -153,12 +153,6 @@ fn compare(quantity: Quantity, series: &[Option<Weighted>]) -> Result<Option<Com
         Some((0, reference)) => Some(Compared { quantity, reference, others: found.collect() }),
         _ => None,
     })
-}
-
-/// Weights whose largest is 1.
-fn relative(log_weights: &Chains) -> Result<Chains> {
-    let largest = log_weights.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-    Ok(log_weights.map(|w| (w - largest).exp())?)
 }
 
 /// Bins that hold nearly all measurements of all ensembles.

@@ -49,9 +49,7 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
                 observables.remove(name);
                 continue;
             }
-            let log_weights = self.series(rows, weight, index);
-            let largest = log_weights.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
-            let weights = Chains::new(log_weights)?.map(|w| (w - largest).exp())?;
+            let weights = Chains::new(self.series(rows, weight, index))?.relative_weights()?;
             let weighted = weights.times(&Chains::new(self.series(rows, index, index))?)?;
             let measured = observables.entry(name.clone()).and_modify(|measured| {
                 plain.insert(name.clone(), json!([measured.mean, measured.error]));
