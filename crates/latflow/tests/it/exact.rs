@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 
-use latflow_observable::{Chains, MADRAS_SOKAL_C, madras_sokal};
+use latflow_observable::{Chains, GAMMA_METHOD_S, MADRAS_SOKAL_C, gamma_method, madras_sokal};
 use serde_json::Value;
 
 use crate::common::{succeed, text};
@@ -122,8 +122,9 @@ fn agrees(what: &str, mean: &Value, error: &Value, exact: f64) {
     );
 }
 
-/// What HMC and the flow have in common.
-fn check(run: &Path, exact: &Exact, n: u64, interval: f64) {
+/// What all samplers have in common; `chains` of so many measurements each, with so many Markov steps between them.
+fn check(run: &Path, exact: &Exact, [chains, measurements, every]: [usize; 3]) {
+    let (n, interval) = (chains * measurements, every as f64);
     let (results, analysis) = (json(run, "results.json"), json(run, "analysis.json"));
     let observables = &results["runs"][0]["observables"];
     for (name, value) in exact.observables {
@@ -132,14 +133,24 @@ fn check(run: &Path, exact: &Exact, n: u64, interval: f64) {
         assert_eq!(measured["n"], n, "{name}: thermalization is not measured");
         // The chains on disk are the ones analysed; τ_int counts Markov steps, not measurements.
         let bytes = fs::read(run.join(format!("chains/{name}.npy"))).expect("chains");
-        let data: Vec<f64> = bytes[bytes.len() - 8 * n as usize..]
+        let data: Vec<f64> = bytes[bytes.len() - 8 * n..]
             .chunks_exact(8)
             .map(|x| f64::from_le_bytes(x.try_into().expect("eight bytes")))
             .collect();
-        let chains = if interval > 1.0 { 64 } else { 40 };
-        let chains = Chains::new(data.chunks_exact(n as usize / chains).map(<[f64]>::to_vec).collect());
-        let tau = madras_sokal(&chains.expect("finite"), MADRAS_SOKAL_C).expect("long enough").tau_int.value;
-        assert!((number(&measured["tau_int"]) / (tau * interval) - 1.0).abs() < 1e-9, "{name}: {tau}");
+        let series = Chains::new(data.chunks_exact(measurements).map(<[f64]>::to_vec).collect());
+        let series = series.expect("finite");
+        let window = madras_sokal(&series, MADRAS_SOKAL_C).expect("long enough").tau_int;
+        let gamma = gamma_method(&series, GAMMA_METHOD_S).expect("long enough").tau_int;
+        let both = &analysis["autocorrelation"][name];
+        for (reported, tau) in [
+            (&measured["tau_int"], window.value),
+            (&both["madras_sokal"][0], window.value),
+            (&both["madras_sokal"][1], window.error),
+            (&both["gamma_method"][0], gamma.value),
+            (&both["gamma_method"][1], gamma.error),
+        ] {
+            assert!((number(reported) / (tau * interval) - 1.0).abs() < 1e-9, "{name}: {reported}, {tau}");
+        }
     }
     for (name, values) in exact.correlators {
         for (t, value) in values.into_iter().enumerate() {
@@ -158,7 +169,7 @@ fn runs_report_the_two_site_integrals() {
     fs::write(&config_file, config()).expect("written");
 
     succeed(&["hmc", text(&config_file), "--out", text(&hmc)]);
-    check(&hmc, &exact, 64 * 300, 2.0);
+    check(&hmc, &exact, [64, 300, 2]);
     let analysis = json(&hmc, "analysis.json");
     let ratio = number(&analysis["force_ratios"]["determinant"]);
     // Eight measurements of 64 chains: a few per cent.
@@ -175,11 +186,19 @@ fn runs_report_the_two_site_integrals() {
 
     succeed(&["train", text(&config_file), "--out", text(&train)]);
     succeed(&["sample", text(&config_file), "--out", text(&sample), "--model", text(&train)]);
-    check(&sample, &exact, 40 * 1960, 1.0);
+    check(&sample, &exact, [40, 1960, 1]);
     let details = &json(&sample, "analysis.json")["details"];
     agrees("log Z", &details["log_z"][0], &details["log_z"][1], exact.log_z);
     for (name, value) in exact.observables {
         let reweighted = &details["reweighted"][name];
         agrees(&format!("reweighted {name}"), &reweighted[0], &reweighted[1], value);
     }
+
+    // A sampler that moves, measured every third of its 1960 steps.
+    let moving = path("moving");
+    let sets = ["sample.method=prior_refreshment", "sample.measure_every=3"];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let command = ["sample", text(&config_file), "--out", text(&moving), "--model", text(&train)];
+    succeed(&command.into_iter().chain(sets).collect::<Vec<_>>());
+    check(&moving, &exact, [40, 653, 3]);
 }
