@@ -24,7 +24,7 @@ usage: cargo xtask <command>
   bench [--save NAME | --compare NAME] [FILTER]
                      criterion benches, optionally against a saved baseline
   repro-yukawa [--scale smoke|desk|paper] [--models ours|paper|all] [--coupling 0.1|0.3|all] [--train]
-               [--scheme hmc|marginal|pseudo_marginal|gibbs|autoregressive|joint|all]
+               [--scheme hmc|marginal|pseudo_marginal|gibbs|autoregressive|joint|prior|all]
                [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
                      reproduce the tables and figures of the Yukawa paper with the weights that come with latflow;
                      --train trains them from scratch, --dev uses the unoptimised profile, as ci does

@@ -33,7 +33,7 @@ const YUKAWA_FLAGS: &[Flag] = &[
     Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
     Flag {
         name: "--scheme",
-        allowed: &["hmc", "marginal", "pseudo_marginal", "gibbs", "autoregressive", "joint", "all"],
+        allowed: &["hmc", "marginal", "pseudo_marginal", "gibbs", "autoregressive", "joint", "prior", "all"],
     },
     Flag { name: "--models", allowed: &["ours", "paper", "all"] },
     Flag { name: "--coupling", allowed: &["0.1", "0.3", "all"] },

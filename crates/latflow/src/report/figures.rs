@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Schemes are displaced in t, so that their error bars can be told apart. One picture for each kind of models; a scheme has
-//! the same colour in all of them.
+//! the same colour in all of them. Updates in the prior's space are in the tables alone.
 
 use latflow_observable::ValueError;
 
@@ -55,7 +55,7 @@ struct Ensembles<'a> {
 /// Both figures for each kind of models, of the couplings that HMC has sampled.
 pub(super) fn figures(couplings: &[Coupling<'_>]) -> Vec<Figure> {
     let mut labels: Vec<&str> = Vec::new();
-    for flow in couplings.iter().flat_map(|coupling| &coupling.flows) {
+    for flow in couplings.iter().flat_map(|coupling| coupling.flows.iter().filter(|flow| flow.in_figures)) {
         if !labels.contains(&flow.label) {
             labels.push(flow.label);
         }
@@ -89,7 +89,8 @@ fn ensembles<'a>(
     labels: &[&str],
 ) -> Option<Ensembles<'a>> {
     let hmc = points(coupling.hmc.as_ref()?, plot)?;
-    let flows = coupling.flows.iter().filter(|flow| flow.models == models).map(|flow| {
+    let shown = coupling.flows.iter().filter(|flow| flow.models == models && flow.in_figures);
+    let flows = shown.map(|flow| {
         // Zero is the colour of HMC.
         let colour = 1 + labels.iter().position(|label| *label == flow.label).unwrap_or(0);
         (colour, flow.label, points(&flow.sample, plot).unwrap_or_default())

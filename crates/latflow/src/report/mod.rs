@@ -58,6 +58,8 @@ pub(crate) struct Flow {
     pub models: Models,
     /// Name of the scheme for people.
     pub label: &'static str,
+    /// Whether Figures 4 and 5 show it.
+    pub in_figures: bool,
     /// Sampling.
     pub sample: Finished,
 }
@@ -207,10 +209,10 @@ fn notes() -> Vec<Block> {
         "T² and p: Hotelling's test of the ensemble against HMC, correlations included; p is uniform in [0, 1] when they \
          agree. C_φ(t) for t = 0 … L_t/2, C_ψ(t) for odd t.",
         "Observables of one ensemble are correlated: |M| and |ψ̄ψ| almost completely. One fluctuation shows in both.",
-        "τ_int is in Markov steps: trajectories for HMC, proposals for flows. Like the paper's it is an average over chains, \
-         each with its own mean, which makes it too small by up to 20 τ_int²/N on chains of N steps.",
-        "ESS, log Z and Var(log w)/V come from the proposals' weights. Gibbs sampling has none: its proposals belong to \
-         the chain.",
+        "τ_int is in Markov steps: trajectories for HMC, proposals for flows, updates of a prior's field. Like the paper's it \
+         is an average over chains, each with its own mean, which makes it too small by up to 20 τ_int²/N on chains of N steps.",
+        "ESS, log Z and Var(log w)/V come from the proposals' weights. Gibbs sampling and updates of the prior's field have \
+         none: their proposals belong to the chain.",
         "Training samples are gradient steps × batch, those of the weights a training began with included; the paper's from \
          its Table IV. Training time is that of the last training. The time of an independent configuration is 2 τ_int of \
          |M|, or of M where that is longer, times the cost of one step of one chain, training not included.",

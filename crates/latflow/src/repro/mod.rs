@@ -89,7 +89,8 @@ impl Work<'_> {
         let (folder, config) =
             (sampler.folder(coupling).join("sample"), sampler.sampling(self.plan, coupling)?);
         let sample = self.stages.run(Scheme::Sample, &folder, config, vec![(MODEL, weights)])?;
-        Ok(sample.map(|sample| Flow { models: sampler.models, label: sampler.label, sample }))
+        let Sampler { models, label, in_figures, .. } = *sampler;
+        Ok(sample.map(|sample| Flow { models, label, in_figures, sample }))
     }
 
     /// The weights of an ensemble: those that come with the program, or trained here. `None` when someone interrupted.

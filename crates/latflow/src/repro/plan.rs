@@ -37,6 +37,8 @@ pub(super) enum Scheme {
     Autoregressive,
     /// Both fields together.
     Joint,
+    /// Updates of the marginal flow's prior field: refreshment, HMC, Langevin.
+    Prior,
     /// All of them.
     All,
 }
@@ -207,6 +209,7 @@ mod tests {
         for text in [
             "--scale desk",
             "--scale smoke --scheme pseudo_marginal --coupling 0.3",
+            "--scale desk --scheme prior",
             "--scale paper --scheme joint --models paper --coupling 0.1 --train --device cuda:1",
         ] {
             let plan = plan(text);

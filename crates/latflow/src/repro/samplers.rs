@@ -32,9 +32,11 @@ pub(super) struct Sampler {
     settings: &'static [&'static str],
     /// A proposal so expensive that it has fewer chains, by this factor.
     expensive: usize,
+    /// Whether Figures 4 and 5 show it.
+    pub(super) in_figures: bool,
 }
 
-/// All of them, in the order of the tables. A new one is a row.
+/// All of them, in the order of the tables. A new one is a row, and the last one: the seeds count the rows.
 pub(super) const SAMPLERS: &[Sampler] = &[
     Sampler::new(Models::Ours, Scheme::Marginal, "marginal", "φ-marginal"),
     Sampler {
@@ -59,6 +61,21 @@ pub(super) const SAMPLERS: &[Sampler] = &[
     Sampler { expensive: 5, ..Sampler::new(Models::Paper, Scheme::Gibbs, "gibbs", "Gibbs") },
     Sampler::new(Models::Paper, Scheme::Autoregressive, "autoregressive", "autoregressive"),
     Sampler { expensive: 5, ..Sampler::new(Models::Paper, Scheme::Joint, "joint", "fully joint") },
+    Sampler {
+        settings: &["sample.method=prior_refreshment", "sample.angle=1.0"],
+        expensive: 2,
+        ..prior_update("prior_refreshment", "prior refreshment")
+    },
+    Sampler {
+        settings: &["sample.method=prior_hmc", "sample.integrator_steps=2"],
+        expensive: 25,
+        ..prior_update("prior_hmc", "HMC of the prior")
+    },
+    Sampler {
+        settings: &["sample.method=prior_langevin", "sample.step_size=0.5"],
+        expensive: 10,
+        ..prior_update("prior_langevin", "Langevin of the prior")
+    },
 ];
 
 /// Seeds set aside for the ensembles of each seed of a configuration.
@@ -68,13 +85,20 @@ const SEEDS: u64 = 100;
 const NOISE: &str = "model.conditional.kind={ gaussian = { sigma = 1.0 } }";
 const PSEUDO_MARGINAL: &str = "sample.method=pseudo_marginal";
 
+/// Another use of our marginal flow.
+const fn of_marginal(scheme: Scheme, name: &'static str, label: &'static str) -> Sampler {
+    Sampler { config: "marginal", trained_as: "marginal", ..Sampler::new(Models::Ours, scheme, name, label) }
+}
+
 /// The marginal flow with estimated determinants.
 const fn pseudo_marginal(name: &'static str, label: &'static str) -> Sampler {
-    Sampler {
-        config: "marginal",
-        trained_as: "marginal",
-        ..Sampler::new(Models::Ours, Scheme::PseudoMarginal, name, label)
-    }
+    of_marginal(Scheme::PseudoMarginal, name, label)
+}
+
+/// Chains that move in the prior's space of the marginal flow [YUK Sec. VI]: most of their time goes into gradients through
+/// the flow, so that they are short, and the figures would show little but their errors.
+const fn prior_update(name: &'static str, label: &'static str) -> Sampler {
+    Sampler { in_figures: false, ..of_marginal(Scheme::Prior, name, label) }
 }
 
 impl Sampler {
@@ -89,6 +113,7 @@ impl Sampler {
             starts_from: None,
             settings: &[],
             expensive: 1,
+            in_figures: true,
         }
     }
 
@@ -224,10 +249,12 @@ fn overrides(settings: &[&str]) -> Result<Vec<Override>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::ValueEnum;
 
-    use super::{SAMPLERS, hmc, shipped};
-    use crate::config::{Config, Theory};
+    use super::{SAMPLERS, Sampler, hmc, shipped};
+    use crate::config::{Config, Method, Theory};
     use crate::model::read_card;
     use crate::paper::{DIMS, PUBLISHED, Published};
     use crate::repro::plan::{Couplings, Models, Plan, Scale, Scheme};
@@ -262,6 +289,38 @@ mod tests {
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), n);
+    }
+
+    /// The seed is the number of the row: a row that moves would change the results of its ensemble.
+    #[test]
+    fn ensembles_keep_their_seeds() {
+        let ours =
+            ["marginal", "pseudo_marginal_1", "pseudo_marginal_64", "gibbs", "autoregressive", "joint"];
+        let paper = ["marginal", "gibbs", "autoregressive", "joint"];
+        let updates = ["prior_refreshment", "prior_hmc", "prior_langevin"];
+        let parts = [("ours", &ours[..]), ("paper", &paper), ("ours", &updates)];
+        let names = parts.iter().flat_map(|(models, names)| names.iter().map(move |name| (models, name)));
+        let rows: Vec<_> = names.collect();
+        assert_eq!(rows.len(), SAMPLERS.len());
+        for ((seed, (models, name)), sampler) in (2021060601..).zip(rows).zip(SAMPLERS) {
+            assert_eq!(sampler.folder("0.1"), Path::new("g0.1").join(models).join(name));
+            assert_eq!(sampler.sampling(&plan(Scale::Desk), "0.1").unwrap().seed, seed, "{models} {name}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_the_prior_is_every_update_of_it_with_our_marginal_weights() {
+        let desk = Plan { scheme: Scheme::Prior, ..plan(Scale::Desk) };
+        let included: Vec<_> = SAMPLERS.iter().filter(|sampler| desk.includes(sampler)).collect();
+        let sample = |sampler: &&Sampler| sampler.sampling(&desk, "0.3").unwrap().sample;
+        let found: Vec<_> =
+            included.iter().map(|sampler| (sample(sampler).method, sample(sampler).chains)).collect();
+        let expected = [(Method::PriorRefreshment, 50), (Method::PriorHmc, 4), (Method::PriorLangevin, 10)];
+        assert_eq!(found, expected);
+        for sampler in included {
+            assert_eq!(sampler.trained_as().weights_name("0.3"), "ours_marginal_g0.3");
+            assert!(!sampler.in_figures && plan(Scale::Desk).includes(sampler), "{}", sampler.label);
+        }
     }
 
     #[test]
