@@ -70,7 +70,7 @@ pub enum FlowKind {
 /// Everything that depends on `[flow]` being in use.
 pub(super) fn check(config: &Config) -> Checked {
     let (flow, dims) = (&config.flow, &config.lattice.dims);
-    let Theory::Qcd(Qcd { beta, n_f, .. }) = &config.action else {
+    let Theory::Qcd(Qcd { beta, n_f, hasenbusch, .. }) = &config.action else {
         return require(
             !config.hmc.method.has_flow(),
             "hmc.method",
@@ -110,6 +110,12 @@ pub(super) fn check(config: &Config) -> Checked {
         "hmc.method",
         "moves what a flow maps, and flow.kind = \"haar\" is none, nor are flow.sweeps",
         "flow.kind = \"loops\" or \"model\" with flow.sweeps = 0, or another method",
+    )?;
+    require(
+        config.hmc.method != Update::Transformed || (hasenbusch.is_none() && config.hmc.substeps.is_empty()),
+        "hmc.method",
+        "has one force through the flow, and action.qcd.hasenbusch or hmc.substeps divides it",
+        "hmc.substeps = [] and no action.qcd.hasenbusch, or another method",
     )?;
     let last = if *n_f > 0 { 2 } else { 0 };
     require(

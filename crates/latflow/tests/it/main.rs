@@ -12,6 +12,7 @@ mod measure;
 mod pipeline;
 mod presets;
 mod qcd;
+mod qcd_flow;
 mod qcd_measure;
 mod qcd_model;
 #[cfg(unix)]

@@ -139,7 +139,8 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
                 self.x = x.detach();
                 Ok(info)
             }
-            Err(error) if solver_failed(&error) => {
+            // Molecular dynamics alone: a configuration that is drawn afresh must not be replaced by the one before.
+            Err(error) if solver_failed(&error) && self.update.dynamics().is_some() => {
                 let chains = self.config.chains;
                 let log_ratio = vec![f64::NEG_INFINITY; chains];
                 Ok(StepInfo { accepted: vec![false; chains], log_ratio, nonfinite: chains })

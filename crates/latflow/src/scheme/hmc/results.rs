@@ -72,16 +72,24 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
         Ok((weights.ess(), weights.acceptance().ok().map(|acceptance| acceptance.value)))
     }
 
-    /// The same configurations with weights of pseudofermions instead of the determinant: effective size, acceptance and
-    /// reweighted means.
+    /// The same configurations with other weights of pseudofermions than those of `exact`, which come first: effective size,
+    /// acceptance and reweighted means.
     fn drawn(&self, rows: &[Vec<f64>], exact: &RunResult, analysis: &mut Analysis) -> Result<()> {
         for (weight, measurand) in self.theory.observables().iter().enumerate() {
-            let Some(draws) = draws_of(&measurand.name) else { continue };
+            let draws = draws_of(&measurand.name);
+            if draws.is_none() || draws == exact.draws {
+                continue;
+            }
             let mut observables = exact.observables.clone();
             let mut rest = Analysis::default();
             let (ess, acceptance) = self.reweight(rows, weight, &mut observables, &mut rest)?;
-            let (ess, draws) = (Some(ess), Some(draws));
-            analysis.others.push(RunResult { acceptance, ess, draws, observables, ..exact.clone() });
+            analysis.others.push(RunResult {
+                acceptance,
+                ess: Some(ess),
+                draws,
+                observables,
+                ..exact.clone()
+            });
         }
         Ok(())
     }

@@ -189,7 +189,8 @@ impl FieldTheory for GaugeFlow {
     }
 
     fn draws(&self) -> u64 {
-        if self.config.exact { 0 } else { self.config.draws.last().copied().unwrap_or(0) }
+        let drawn = !self.config.exact && self.qcd.sea().is_some();
+        if drawn { self.config.draws.last().copied().unwrap_or(0) } else { 0 }
     }
 
     fn details(&self) -> Map<String, Value> {
