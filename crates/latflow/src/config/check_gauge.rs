@@ -37,7 +37,12 @@ pub(super) fn qcd(config: &Config, action: &Qcd) -> Checked {
     )?;
     let exact = [
         ("hmc.method", hmc.method == Update::HeatBath),
-        ("hmc.fermions", hmc.method == Update::Hmc && hmc.fermions == FermionTreatment::Determinant),
+        (
+            "hmc.fermions",
+            matches!(hmc.method, Update::Hmc | Update::Transformed)
+                && hmc.fermions == FermionTreatment::Determinant,
+        ),
+        ("flow.exact", hmc.method == Update::Flow && config.flow.exact),
     ];
     for (key, _) in exact.into_iter().filter(|(_, exact)| *exact && action.n_f > 0) {
         require(

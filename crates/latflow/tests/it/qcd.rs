@@ -211,7 +211,7 @@ fn bad_configurations_are_named() {
         }
     }
     let large = "lattice.dims=[8, 8, 8, 8]";
-    for set in ["hmc.fermions=determinant", "hmc.method=heat_bath"] {
+    for set in ["hmc.fermions=determinant", "hmc.method=heat_bath", "hmc.method=flow"] {
         let error = read(SMALL, &[large, set], Needs::Sampling).expect_err("too large");
         assert!(error.contains("exact determinant") && error.contains("2592"), "{error}");
     }
@@ -228,11 +228,14 @@ fn bad_configurations_are_named() {
     }
 }
 
-/// What is for scalar fields alone says so.
+/// Models of scalar fields are not those of links.
 #[test]
-fn flows_are_refused() {
+fn models_of_scalar_fields_are_refused() {
     let (_folder, config) = workspace();
     for command in ["train", "sample"] {
-        refused(&[command, text(&config)], &["qcd.toml", "no flows for gauge theories", "[action.yukawa]"]);
+        refused(
+            &[command, text(&config)],
+            &["qcd.toml", "model.scheme", "scalar fields", "gauge_pseudofermion"],
+        );
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn flows(rows: &[Row<'_>]) -> Table {
     let mut header: Vec<Cell> = ["", "lattice", "β", "κ"].map(Cell::from).to_vec();
     header.extend(draws.iter().map(|n| Cell::from(name(n))));
     let last = [
-        "acceptance, exact",
+        "acceptance",
         "Var(log w)/V",
         "log Z",
         "h against h/2",
