@@ -28,7 +28,7 @@ usage: cargo xtask <command>
                [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
                      reproduce the tables and figures of the Yukawa paper with the weights that come with latflow;
                      --train trains them from scratch, --dev uses the unoptimised profile, as ci does
-  repro-qcd [--scale smoke|desk|paper] [--scheme hmc|all] [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
+  repro-qcd [--scale smoke|desk|paper] [--scheme hmc|flow|all] [--train] [--out DIR] [--resume DIR] [--force] [--device cpu|cuda:N] [--dev]
                      reproduce the hybrid Monte Carlo of the QCD paper, with histograms of its four observables
 ";
 

@@ -19,11 +19,11 @@ const YUKAWA: Reproduction =
     Reproduction { command: "repro-yukawa", flags: YUKAWA_FLAGS, switches: &["--train", "--force", "--dev"] };
 
 const QCD: Reproduction =
-    Reproduction { command: "repro-qcd", flags: QCD_FLAGS, switches: &["--force", "--dev"] };
+    Reproduction { command: "repro-qcd", flags: QCD_FLAGS, switches: &["--force", "--train", "--dev"] };
 
 const QCD_FLAGS: &[Flag] = &[
     Flag { name: "--scale", allowed: &["smoke", "desk", "paper"] },
-    Flag { name: "--scheme", allowed: &["hmc", "all"] },
+    Flag { name: "--scheme", allowed: &["hmc", "flow", "all"] },
     Flag { name: "--out", allowed: &[] },
     Flag { name: "--resume", allowed: &[] },
     Flag { name: "--device", allowed: &[] },
