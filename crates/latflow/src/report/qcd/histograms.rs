@@ -6,8 +6,9 @@ use anyhow::Result;
 use latflow_lattice::Streams;
 use latflow_observable::{BOOTSTRAP_ENSEMBLES, Bins, Chains, Histogram, Resampling, ResidualDistribution};
 
+use super::super::document::{Cell, Table};
 use super::super::finished::{Finished, Weighted};
-use super::Qcd;
+use super::{Qcd, Scheme};
 
 /// Seed of the bootstrap: the report of the same runs is the same report.
 const SEED: u64 = 2208_03832;
@@ -17,6 +18,8 @@ const TAIL: f64 = 1e-3;
 const BINS: Range<usize> = 8..40;
 /// Effective measurements of a bin whose residual is counted.
 const FEWEST: f64 = 20.0;
+/// Effective configurations of an ensemble that is shown.
+const FEWEST_CONFIGURATIONS: f64 = 10.0;
 /// Bins of the residuals, and the largest residual in them.
 const RESIDUAL_BINS: (usize, f64) = (12, 3.6);
 
@@ -72,11 +75,13 @@ impl Comparison {
     /// When measurements cannot be read.
     pub(super) fn new(qcd: &Qcd) -> Result<Option<Self>> {
         let Some(hmc) = &qcd.hmc else { return Ok(None) };
-        let halves = qcd.schemes.is_empty();
+        // A few configurations that carry all the weight have no distribution.
+        let schemes: Vec<&Scheme> = qcd.schemes.iter().filter(|scheme| informative(&scheme.run)).collect();
+        let halves = schemes.is_empty();
         let names = if halves {
             ["HMC, first half", "HMC, second half"].map(str::to_owned).to_vec()
         } else {
-            let others = qcd.schemes.iter().map(|scheme| scheme.label.clone());
+            let others = schemes.iter().map(|scheme| scheme.label.clone());
             std::iter::once("HMC".to_owned()).chain(others).collect()
         };
         let mut compared = Vec::new();
@@ -85,7 +90,7 @@ impl Comparison {
             let series = if halves {
                 split(&reference)?.map(Some).to_vec()
             } else {
-                let others = qcd.schemes.iter().map(|scheme| read(&scheme.run, quantity));
+                let others = schemes.iter().map(|scheme| read(&scheme.run, quantity));
                 std::iter::once(Ok(Some(reference))).chain(others).collect::<Result<_>>()?
             };
             compared.extend(compare(quantity, &series)?);
@@ -93,23 +98,41 @@ impl Comparison {
         Ok((!compared.is_empty()).then_some(Self { names, compared }))
     }
 
-    /// The distribution of the residuals of all bins of all observables [QCD Fig. 3] of each ensemble against the reference.
+    /// The residuals of all bins of all observables of one ensemble against the reference.
+    fn all_residuals(&self, index: usize) -> Vec<f64> {
+        let of = |compared: &Compared| {
+            let (_, other) = compared.others.iter().find(|(i, _)| *i == index)?;
+            other.residuals(&compared.reference, FEWEST).ok()
+        };
+        self.compared.iter().filter_map(of).flatten().collect()
+    }
+
+    /// Their distribution [QCD Fig. 3], for each ensemble.
     pub(super) fn residuals(&self) -> Vec<(usize, ResidualDistribution)> {
         let of = |index: usize| -> Option<(usize, ResidualDistribution)> {
-            let mut all = Vec::new();
-            for compared in &self.compared {
-                let other = compared.others.iter().find(|(i, _)| *i == index);
-                all.extend(
-                    other
-                        .and_then(|(_, h)| h.residuals(&compared.reference, FEWEST).ok())
-                        .unwrap_or_default(),
-                );
-            }
             let (bins, largest) = RESIDUAL_BINS;
-            Some((index, ResidualDistribution::new(&all, bins, largest).ok()?))
+            Some((index, ResidualDistribution::new(&self.all_residuals(index), bins, largest).ok()?))
         };
         (1..self.names.len()).filter_map(of).collect()
     }
+
+    /// Number of bins and χ² = Σ r² over all observables, for each ensemble.
+    pub(super) fn chi_squared(&self) -> Table {
+        let mut rows = vec![["", "bins", "χ²", "χ² / bins"].map(Cell::from).to_vec()];
+        for (index, name) in self.names.iter().enumerate().skip(1) {
+            let residuals = self.all_residuals(index);
+            let (n, sum) = (residuals.len(), residuals.iter().map(|r| r * r).sum::<f64>());
+            let numbers = [n.to_string(), format!("{sum:.1}"), format!("{:.2}", sum / n as f64)];
+            rows.push(std::iter::once(name.clone()).chain(numbers).map(Cell::from).collect());
+        }
+        Table { rows }
+    }
+}
+
+/// Whether an ensemble is one of more than a few configurations, as far as its weights go.
+fn informative(run: &Finished) -> bool {
+    let n = run.observable("plaquette").map_or(0, |measured| measured.n);
+    run.result.ess.is_none_or(|ess| ess * n as f64 >= FEWEST_CONFIGURATIONS)
 }
 
 /// The measurements of an observable, in the units of the figure.

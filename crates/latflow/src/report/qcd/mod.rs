@@ -87,6 +87,7 @@ pub(crate) fn write(root: &Path, settings: &str, qcd: &Qcd) -> Result<String> {
     blocks.extend(tables.iter().cloned());
     if !figures.is_empty() {
         blocks.push(Block::Heading(2, "Distributions".into()));
+        blocks.extend(comparison.iter().map(|comparison| Block::Table(comparison.chi_squared())));
         blocks.extend(figures.iter().cloned().map(Block::Figure));
     }
     blocks.push(Block::Heading(2, "Notes".into()));

@@ -20,6 +20,9 @@ use crate::scheme::series::observe_all;
 use crate::session::note;
 use crate::theory::FieldTheory;
 
+/// Effective number of configurations below which their scatter says nothing about the error of a reweighted mean.
+const FEWEST: f64 = 10.0;
+
 /// Chains of one observable, before they are checked.
 type Raw = Vec<Vec<f64>>;
 
@@ -49,7 +52,10 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
                 observables.remove(name);
                 continue;
             }
-            let weights = Chains::new(self.series(rows, weight, index))?.relative_weights()?;
+            let log_weights = self.series(rows, weight, index);
+            let all = log_weights.concat();
+            let effective = LogWeights::new(&all)?.ess() * all.len() as f64;
+            let weights = Chains::new(log_weights)?.relative_weights()?;
             let weighted = weights.times(&Chains::new(self.series(rows, index, index))?)?;
             let measured = observables.entry(name.clone()).and_modify(|measured| {
                 plain.insert(name.clone(), json!([measured.mean, measured.error]));
@@ -60,8 +66,12 @@ impl<T: FieldTheory + ?Sized> HmcTask<T> {
             let error = error.map(|found| found.estimate.error);
             if let Err(error) = &error {
                 note(&format!("warning: {name}: no error of the reweighted mean: {error}"));
+            } else if effective < FEWEST {
+                note(&format!(
+                    "warning: {name}: no error of the reweighted mean: {effective:.1} configurations carry all the weight"
+                ));
             }
-            measured.and_modify(|measured| measured.error = error.ok());
+            measured.and_modify(|measured| measured.error = error.ok().filter(|_| effective >= FEWEST));
         }
         analysis.details.insert("unweighted".into(), plain.into());
         let all: Vec<f64> = self.series(rows, weight, weight).concat();
