@@ -18,8 +18,8 @@ const TAIL: f64 = 1e-3;
 const BINS: Range<usize> = 8..40;
 /// Effective measurements of a bin whose residual is counted.
 const FEWEST: f64 = 20.0;
-/// Effective configurations of an ensemble that is shown.
-const FEWEST_CONFIGURATIONS: f64 = 10.0;
+/// Effective configurations of an ensemble that is shown: 25 a bin, so that errors of bins are what they seem.
+const FEWEST_CONFIGURATIONS: f64 = 200.0;
 /// Bins of the residuals, and the largest residual in them.
 const RESIDUAL_BINS: (usize, f64) = (12, 3.6);
 
@@ -75,7 +75,7 @@ impl Comparison {
     /// When measurements cannot be read.
     pub(super) fn new(qcd: &Qcd) -> Result<Option<Self>> {
         let Some(hmc) = &qcd.hmc else { return Ok(None) };
-        // A few configurations that carry all the weight have no distribution.
+        // Of a few configurations, or of a few that carry all the weight, a histogram says nothing.
         let schemes: Vec<&Scheme> = qcd.schemes.iter().filter(|scheme| informative(&scheme.run)).collect();
         let halves = schemes.is_empty();
         let names = if halves {
@@ -129,7 +129,7 @@ impl Comparison {
     }
 }
 
-/// Whether an ensemble is one of more than a few configurations, as far as its weights go.
+/// Whether an ensemble has enough configurations, as far as their weights go.
 fn informative(run: &Finished) -> bool {
     let n = run.observable("plaquette").map_or(0, |measured| measured.n);
     run.result.ess.is_none_or(|ess| ess * n as f64 >= FEWEST_CONFIGURATIONS)
