@@ -1,8 +1,8 @@
 //! Spectral couplings of SU(3) links: Haar measure, dense Jacobians, gauge symmetry, inverses and gradients.
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use latflow_flow::spectral::{Coordinate, LoopNetwork, SpectralCoupling};
-use latflow_flow::{Bijection, Result};
+use latflow_flow::spectral::{Coordinate, LoopNetwork, SpectralCoupling, SpectralFlow, SpectralShape};
+use latflow_flow::{Bijection, LatticeNetShape, ParamStore, Result};
 use latflow_kernels::{Spectrum, Spline, haar_log_density, with_slice};
 use latflow_lattice::check::max_difference;
 use latflow_lattice::gauge::{generators, haar_matrices, matrix, plaquettes};
@@ -248,24 +248,73 @@ fn a_network_that_sees_a_passive_plaquette_is_caught() {
     assert!((dense - reported).abs() > 1e-2, "{dense} {reported}");
 }
 
-/// The same in four dimensions for the active links alone: the others do not move.
-#[test]
-fn the_determinant_of_the_active_links_is_the_whole_one_in_four_dimensions() {
-    let case = case(&[4, 2, 4, 2], 21, Coordinate::Spread, 1);
-    let (mu, sites, v) = (case.mask.direction(), case.mask.active_sites(), case.lattice.volume());
+/// The determinant of the active links of one configuration, from differences: the others do not move.
+fn active_log_det(layer: &impl Bijection<Links>, mask: &LinkMask, links: &Links) -> f64 {
+    let (mu, sites, v) = (mask.direction(), mask.active_sites(), links.tensor().dims()[2]);
     let n = 8 * sites.len();
     let mut jacobian = nalgebra::DMatrix::zeros(n, n);
     for (from, x) in sites.iter().enumerate() {
-        let moved = case.layer.forward(&perturbed(&case.links, &[vec![(mu, *x)]], STEP), &()).unwrap().0;
+        let moved = layer.forward(&perturbed(links, &[vec![(mu, *x)]], STEP), &()).unwrap().0;
         for (a, row) in differences(&moved, STEP).to_vec2::<f64>().unwrap().iter().enumerate() {
             for (to, y) in sites.iter().enumerate() {
                 (0..8).for_each(|b| jacobian[(8 * from + a, 8 * to + b)] = row[(mu * v + y) * 8 + b]);
             }
         }
     }
-    let dense: f64 = jacobian.lu().u().diagonal().iter().map(|x| x.abs().ln()).sum();
-    let reported = reported(&case);
+    jacobian.lu().u().diagonal().iter().map(|x| x.abs().ln()).sum()
+}
+
+#[test]
+fn the_determinant_of_the_active_links_is_the_whole_one_in_four_dimensions() {
+    let case = case(&[4, 2, 4, 2], 21, Coordinate::Spread, 1);
+    let (dense, reported) = (active_log_det(&case.layer, &case.mask, &case.links), reported(&case));
     assert!(reported.abs() > 1.0 && (dense - reported).abs() < 1e-4, "{dense} {reported}");
+}
+
+/// The first couplings of the model that comes with the program, in f64.
+fn trained(lattice: &Lattice, layers: usize) -> SpectralFlow {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../latflow/models/qcd/spectral_desk.safetensors");
+    let weights = candle_core::safetensors::load(file, &CPU).unwrap();
+    let mut store = ParamStore::new(Streams::new(1), DType::F64, &CPU);
+    let net = LatticeNetShape { hidden: vec![8], ..LatticeNetShape::marginal() };
+    let shape = SpectralShape { layers, bins: 4, net };
+    let flow = SpectralFlow::new(&mut store, "gauge", lattice, &shape).unwrap();
+    for (name, _) in store.iter() {
+        store.set(name, &weights[name]).unwrap();
+    }
+    flow
+}
+
+#[test]
+fn a_trained_coupling_has_the_determinant_of_its_dense_jacobian() {
+    let lattice = Lattice::new(&[4, 4, 4, 4]).unwrap();
+    let links = Links::haar(&lattice, 1, 3, &mut rng("trained"), &CPU).unwrap();
+    let flow = trained(&lattice, 1);
+    let reported = flow.forward(&links, &()).unwrap().1.to_vec1::<f64>().unwrap()[0];
+    let dense = active_log_det(&flow, &LinkMask::schedule(&lattice).unwrap()[0], &links);
+    // Expansion here and contraction there nearly cancel, and the differences are good to 1e-8.
+    assert!(reported.abs() > 1e-3 && (dense - reported).abs() < 1e-6, "{dense} {reported}");
+}
+
+#[test]
+fn all_trained_couplings_are_inverted_and_gauge_equivariant() {
+    let lattice = Lattice::new(&[4, 4, 4, 4]).unwrap();
+    let z = Links::haar(&lattice, 2, 3, &mut rng("trained"), &CPU).unwrap();
+    let flow = trained(&lattice, 48);
+    let (x, forward) = flow.forward(&z, &()).unwrap();
+    let (back, inverse) = flow.inverse(&x, &()).unwrap();
+    let moved = max_difference(back.tensor(), z.tensor()).unwrap();
+    let sum = max_difference(&forward, &inverse.neg().unwrap()).unwrap();
+    assert!(moved < 1e-8 && sum < 1e-6, "{moved:e} {sum:e}");
+    let v = lattice.volume();
+    let omega = haar_matrices(2 * v, 3, &mut rng("gauge"), &CPU).unwrap().reshape((2, v, 3, 3, 2)).unwrap();
+    let (turned, log_det) = flow.forward(&z.gauge_transform(&lattice, &omega).unwrap(), &()).unwrap();
+    let expected = x.gauge_transform(&lattice, &omega).unwrap();
+    let defect = max_difference(turned.tensor(), expected.tensor()).unwrap();
+    let change = max_difference(&log_det, &forward).unwrap();
+    assert!(defect < 1e-8 && change < 1e-6, "{defect:e} {change:e}");
+    // It is far from the identity: e^{log det} is most of a density of e^{46}.
+    assert!(forward.to_vec1::<f64>().unwrap().iter().all(|x| x.abs() > 10.0));
 }
 
 #[test]
