@@ -68,7 +68,7 @@ pub(super) const SAMPLERS: &[Sampler] = &[
     },
     Sampler {
         settings: &["sample.method=prior_hmc", "sample.integrator_steps=2"],
-        expensive: 25,
+        expensive: 6,
         ..prior_update("prior_hmc", "HMC of the prior")
     },
     Sampler {
