@@ -315,7 +315,7 @@ mod tests {
         let sample = |sampler: &&Sampler| sampler.sampling(&desk, "0.3").unwrap().sample;
         let found: Vec<_> =
             included.iter().map(|sampler| (sample(sampler).method, sample(sampler).chains)).collect();
-        let expected = [(Method::PriorRefreshment, 50), (Method::PriorHmc, 4), (Method::PriorLangevin, 10)];
+        let expected = [(Method::PriorRefreshment, 50), (Method::PriorHmc, 16), (Method::PriorLangevin, 10)];
         assert_eq!(found, expected);
         for sampler in included {
             assert_eq!(sampler.trained_as().weights_name("0.3"), "ours_marginal_g0.3");
