@@ -15,6 +15,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use criterion::Criterion;
 use latflow_action::{Action, WilsonGauge, action_and_force};
 use latflow_benches::peak::{Peak, shortest};
+use latflow_benches::tensor_error;
 use latflow_kernels::gauge::Plaquettes;
 use latflow_kernels::unitary::{matrix_product, rotate};
 use latflow_lattice::gauge::{algebra_element, matrix};
@@ -27,11 +28,6 @@ const PRODUCT: f64 = 198.0;
 const ROTATION: f64 = 2.0 * PRODUCT + 20.0 * 16.0 + 144.0 + 100.0;
 const PLAQUETTES: f64 = 6.0 * (2.0 * PRODUCT + 36.0);
 const FORCE: f64 = 4.0 * (6.0 * (2.0 * PRODUCT + 18.0) + PRODUCT + 56.0);
-
-/// An error of any of our crates as one of candle's.
-fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
 
 struct Case {
     name: String,

@@ -9,6 +9,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use latflow_action::{DeterminantAction, Exact, Phi4, Sum};
 use latflow_benches::peak::Peak;
+use latflow_benches::tensor_error;
 use latflow_fermion::{DenseYukawa, EvenOddExpansion, EvenOddYukawa, StaggeredYukawa};
 use latflow_flow::decimation::{LocalPotential, SiteCoupling, SiteShape, stages};
 use latflow_flow::train::{Clip, Estimator, Schedule, Trainer};
@@ -26,10 +27,6 @@ const CHANNELS: usize = 16;
 
 type Model = FlowModel<Gaussian, Chain<Tensor>>;
 type Failure = Box<dyn std::error::Error>;
-
-fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
 
 fn noise(seed: u64, sigma: f64, shape: &[usize]) -> Result<Tensor> {
     let mut rng = Streams::new(seed).stream("bench", 0);

@@ -5,6 +5,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::Criterion;
 use latflow_benches::peak::shortest;
+use latflow_benches::tensor_error;
 use latflow_flow::Bijection;
 use latflow_flow::spectral::{Coordinate, LoopNetwork, SpectralCoupling};
 use latflow_kernels::{Spectrum, Spline, haar_log_density, with_slice};
@@ -14,11 +15,6 @@ use nalgebra::{Complex, Matrix3, Schur};
 
 const MATRICES: usize = 8192;
 const CONFIGURATIONS: usize = 64;
-
-/// An error of any of our crates as one of candle's.
-fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
 
 struct Case {
     matrices: Tensor,

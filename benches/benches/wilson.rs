@@ -14,6 +14,7 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::Criterion;
 use latflow_benches::peak::{Peak, shortest};
+use latflow_benches::tensor_error;
 use latflow_fermion::{
     BiCgStab, ConjugateGradient, DenseWilson, Dirac, EvenOddWilson, EvenOddWilsonOperator, NormalOperator,
     Wilson, quadratic_form_of_inverse,
@@ -26,11 +27,6 @@ use latflow_lattice::{Boundary, Lattice, Links, Streams, normal_tensor};
 use rayon::prelude::*;
 
 const KAPPA: f64 = 0.1;
-
-/// An error of any of our crates as one of candle's.
-fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
 
 /// A hop on packed vectors.
 struct Case {

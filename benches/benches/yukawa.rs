@@ -13,6 +13,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::Criterion;
 use latflow_action::{Exact, Phi4, Pseudofermion};
 use latflow_benches::peak::Peak;
+use latflow_benches::tensor_error;
 use latflow_fermion::{
     ConjugateGradient, DenseYukawa, Dirac, EvenOddYukawa, LinearOperator, NormalOperator, StaggeredYukawa,
 };
@@ -23,11 +24,6 @@ use latflow_sampler::{Hmc, Integrator, MarkovKernel};
 
 const CHAINS: usize = 64;
 const VOLUME: usize = 256;
-
-/// An error of any of our crates as one of candle's.
-fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
-    candle_core::Error::wrap(error)
-}
 
 struct Theory {
     phi4: Phi4,

@@ -5,6 +5,11 @@ pub mod peak;
 use criterion::Criterion;
 use std::time::Duration;
 
+/// An error of any of our crates as one of candle's.
+pub fn tensor_error(error: impl std::error::Error + Send + Sync + 'static) -> candle_core::Error {
+    candle_core::Error::wrap(error)
+}
+
 /// Criterion with the settings of all benches and the filter of the command line.
 pub fn criterion() -> Criterion {
     Criterion::default()

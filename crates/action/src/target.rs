@@ -44,6 +44,12 @@ impl<X, A: Action<X>> TrainingTarget<X> for Exact<A> {
     }
 }
 
+impl<X, T: TrainingTarget<X> + ?Sized> TrainingTarget<X> for Box<T> {
+    fn surrogate_action(&self, x: &X, rng: &mut Rng) -> Result<Tensor> {
+        (**self).surrogate_action(x, rng)
+    }
+}
+
 impl<X, A: Action<X> + Clone> Refresh<X> for Exact<A> {
     type Conditional = A;
 

@@ -36,6 +36,7 @@ impl SpectralShape {
 pub struct SpectralFlow {
     lattice: Lattice,
     shape: SpectralShape,
+    masks: Vec<LinkMask>,
     networks: Vec<[LatticeNet; 2]>,
     chain: Chain<Links>,
 }
@@ -68,15 +69,15 @@ impl SpectralFlow {
             };
             networks.push([network(0, "first")?, network(1, "second")?]);
         }
-        Self::with_networks(lattice, shape, networks)
+        Self::with_networks(lattice, shape, masks, networks)
     }
 
     fn with_networks(
         lattice: &Lattice,
         shape: &SpectralShape,
+        masks: Vec<LinkMask>,
         networks: Vec<[LatticeNet; 2]>,
     ) -> Result<Self> {
-        let masks = LinkMask::schedule(lattice)?;
         let layer = |(index, networks): (usize, &[LatticeNet; 2])| -> Result<Box<dyn Bijection<Links>>> {
             let mask = &masks[index % masks.len()];
             let first = [Coordinate::Spread, Coordinate::Middle][index / (4 * lattice.ndim()) % 2];
@@ -87,7 +88,7 @@ impl SpectralFlow {
         let none = Error::Parameter { name: "layers", value: 0.0, expected: "at least 1" };
         let first = layers.next().ok_or(none)??;
         let chain = Chain::new(first, layers.collect::<Result<_>>()?);
-        Ok(Self { lattice: lattice.clone(), shape: shape.clone(), networks, chain })
+        Ok(Self { lattice: lattice.clone(), shape: shape.clone(), masks, networks, chain })
     }
 
     /// The same flow, with parameters that follow those of this one but record nothing: sampling needs no memory for gradients.
@@ -96,7 +97,7 @@ impl SpectralFlow {
     /// As in [`SpectralFlow::new`].
     pub fn detached(&self) -> Result<Self> {
         let networks = self.networks.iter().map(|pair| pair.each_ref().map(LatticeNet::detached)).collect();
-        Self::with_networks(&self.lattice, &self.shape, networks)
+        Self::with_networks(&self.lattice, &self.shape, self.masks.clone(), networks)
     }
 
     /// Floating point operations of one configuration in all networks, forward, a multiply-add counted as two.

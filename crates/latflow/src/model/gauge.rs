@@ -6,16 +6,16 @@
 //! ```
 
 use anyhow::Result;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use latflow_flow::spectral::{SpectralFlow, SpectralShape};
 use latflow_flow::{
     Activation, Convolutions, FlowModel, Gaussian, HaarUniform, LatticeNetShape, NetSizes, ParamStore,
     PtcnFlow, PtcnMask, PtcnShape, Sites, Xavier,
 };
-use latflow_lattice::{Boundary, Lattice, Links, Parity, Streams};
+use latflow_lattice::{Boundary, Lattice, Links, Parity};
 
-use super::{LEAK, Shared, Trained};
-use crate::config::{COLOURS, Config, ModelScheme, Precision, PseudofermionSites, Ptcn, PtcnStart, Theory};
+use super::{LEAK, Shared, Trained, store};
+use crate::config::{COLOURS, Config, ModelScheme, PseudofermionSites, Ptcn, PtcnStart, Theory};
 
 /// q(U).
 pub(crate) type LinkDensity = FlowModel<HaarUniform, Shared<Links>>;
@@ -23,6 +23,7 @@ pub(crate) type LinkDensity = FlowModel<HaarUniform, Shared<Links>>;
 pub(crate) type PseudofermionDensity = FlowModel<Gaussian, Shared<Tensor, Links>>;
 
 /// A density for training, and the same without history for sampling.
+#[derive(Clone)]
 pub(crate) struct Both<D> {
     pub training: D,
     pub sampling: D,
@@ -42,14 +43,6 @@ pub(crate) struct GaugeModel {
     pub name: String,
     /// Floating point operations of one configuration in the networks of q(U), forward.
     pub flops_forward: f64,
-}
-
-fn store(config: &Config, precision: Precision, device: &Device) -> ParamStore {
-    let dtype = match precision {
-        Precision::F32 => DType::F32,
-        Precision::F64 => DType::F64,
-    };
-    ParamStore::new(Streams::new(config.seed), dtype, device)
 }
 
 impl GaugeModel {

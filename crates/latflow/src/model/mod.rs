@@ -130,13 +130,18 @@ pub(crate) struct Site<'a> {
     pub device: &'a Device,
 }
 
+/// An empty store whose parameters begin where the configuration's seed says.
+fn store(config: &Config, precision: Precision, device: &Device) -> ParamStore {
+    let dtype = match precision {
+        Precision::F32 => DType::F32,
+        Precision::F64 => DType::F64,
+    };
+    ParamStore::new(Streams::new(config.seed), dtype, device)
+}
+
 impl Site<'_> {
     fn store(&self, precision: Precision) -> ParamStore {
-        let dtype = match precision {
-            Precision::F32 => DType::F32,
-            Precision::F64 => DType::F64,
-        };
-        ParamStore::new(Streams::new(self.config.seed), dtype, self.device)
+        store(self.config, precision, self.device)
     }
 
     /// The model of the configuration's scheme at its seeded start.

@@ -174,13 +174,7 @@ pub(crate) trait ScalarTheory: FieldTheory<Field = Tensor> {
 pub(crate) type BoxedAction = Box<dyn Action<Tensor>>;
 
 /// Any training target.
-pub(crate) struct BoxedTarget<X = Tensor>(pub Box<dyn TrainingTarget<X>>);
-
-impl<X> TrainingTarget<X> for BoxedTarget<X> {
-    fn surrogate_action(&self, x: &X, rng: &mut Rng) -> latflow_action::Result<Tensor> {
-        self.0.surrogate_action(x, rng)
-    }
-}
+pub(crate) type BoxedTarget<X = Tensor> = Box<dyn TrainingTarget<X>>;
 
 /// Action and observables of a batch.
 #[derive(Debug, Clone)]

@@ -209,7 +209,7 @@ impl ScalarTheory for Yukawa {
 
     fn training_target(&self, gradient: Gradient, solver: ConjugateGradient) -> BoxedTarget {
         let bosonic = self.bosonic.clone();
-        BoxedTarget(match (gradient, &self.even_odd) {
+        match (gradient, &self.even_odd) {
             // There is no expansion here, and configurations that ask for one are refused.
             (Gradient::Determinant | Gradient::Expansion, _) => Box::new(Exact(self.exact())),
             (Gradient::Stochastic, Some(dirac)) => Box::new(StochasticDeterminant {
@@ -226,7 +226,7 @@ impl ScalarTheory for Yukawa {
                 draws: 1,
                 shift: 0.0,
             }),
-        })
+        }
     }
 
     fn joint(&self, solver: ConjugateGradient) -> JointTheory {

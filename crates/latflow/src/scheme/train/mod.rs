@@ -17,7 +17,6 @@ use latflow_flow::train::{Clip, Estimator, Schedule, TrainState, Trainer};
 use latflow_lattice::Lattice;
 use serde_json::{Map, Value, json};
 
-use self::links::GaugeModelParts;
 use self::objective::{Objective, Quality, ScalarObjective};
 use super::{Report, needs_starting_weights, streams};
 use crate::config::{self, Config, Theory};
@@ -165,8 +164,8 @@ fn links(config: &Config, device: &Device, start: Option<&Trained>) -> Result<(S
     }
     // Of what is trained; pseudofermions are not counted.
     let flops_forward = model.fixed.is_none().then_some(model.flops_forward);
-    let (parts, parameters, fixed, name) = GaugeModelParts::of(model);
-    let objective = links::objective(config, &qcd, parts)?;
+    let objective = links::objective(config, &qcd, &model)?;
+    let GaugeModel { parameters, fixed, name, .. } = model;
     Ok((Subject { fixed, flops_forward, ..Subject::new(&qcd, name, parameters) }, objective))
 }
 

@@ -9,9 +9,8 @@ use latflow_lattice::{Configuration, Links, Rng};
 use latflow_sampler::PseudofermionEstimate;
 
 use super::GaugeFlow;
-use crate::config::{COLOURS, PseudofermionSites};
+use crate::config::PseudofermionSites;
 use crate::model::{PseudofermionDensity, Shared};
-use crate::theory::FieldTheory;
 
 /// Estimates of the determinant, on whatever sites.
 trait Estimate {
@@ -34,6 +33,16 @@ impl<D: Dirac<Field = Links> + Clone> Estimate
     }
 }
 
+/// The estimate by pseudofermions of a density.
+fn estimate<D: Dirac<Field = Links> + Clone + 'static>(
+    gauge: WilsonGauge,
+    dirac: D,
+    solver: ConjugateGradient,
+    density: PseudofermionDensity,
+) -> Result<Box<dyn Estimate>> {
+    Ok(Box::new(PseudofermionEstimate::new(Pseudofermion::new(gauge, dirac, solver), density, 1)?))
+}
+
 /// What weights need of the quarks.
 pub(super) struct Fermions {
     exact: Option<DenseWilson>,
@@ -49,23 +58,15 @@ impl Fermions {
     /// When there is no flow of pseudofermions of the order that is asked for.
     pub(super) fn new(flow: &GaugeFlow, quarks: &Wilson, solver: ConjugateGradient) -> Result<Self> {
         let config = &flow.config;
-        let gauge = WilsonGauge::new(flow.lattice(), COLOURS, flow.qcd.beta())?;
-        let dirac = EvenOddWilson::new(quarks);
-        let estimate: Box<dyn Estimate> = match flow.conditional.clone() {
-            Some((density, PseudofermionSites::All)) => Box::new(PseudofermionEstimate::new(
-                Pseudofermion::new(gauge, quarks.clone(), solver),
-                density,
-                1,
-            )?),
-            Some((density, PseudofermionSites::Even)) => {
-                Box::new(PseudofermionEstimate::new(Pseudofermion::new(gauge, dirac, solver), density, 1)?)
-            }
+        let (gauge, dirac) = (flow.qcd.gauge(), EvenOddWilson::new(quarks));
+        let estimate = match flow.conditional.clone() {
+            Some((density, PseudofermionSites::All)) => estimate(gauge, quarks.clone(), solver, density)?,
+            Some((density, PseudofermionSites::Even)) => estimate(gauge, dirac, solver, density)?,
             None => {
                 let prior = Gaussian::pseudofermion(1.0, dirac.components(), &Device::Cpu)?;
                 let expansion = WilsonExpansion::new(&dirac)?;
                 let flow = ExponentialPseudofermion::new(expansion, config.pseudofermion_order)?;
-                let density = FlowModel { prior, flow: Shared::new(flow) };
-                Box::new(PseudofermionEstimate::new(Pseudofermion::new(gauge, dirac, solver), density, 1)?)
+                estimate(gauge, dirac, solver, FlowModel { prior, flow: Shared::new(flow) })?
             }
         };
         let exact = config.exact.then(|| DenseWilson::new(quarks));

@@ -32,7 +32,7 @@ fn target(qcd: &Qcd, lattice: &Lattice) -> Result<BoxedAction> {
     if lattice == qcd.lattice() {
         let expansion = WilsonExpansion::new(&EvenOddWilson::new(quarks))?;
         let fermions = ExpandedDeterminant::new(expansion, 2)?;
-        return Ok(Box::new(Sum(WilsonGauge::new(lattice, COLOURS, qcd.beta())?, fermions)));
+        return Ok(Box::new(Sum(qcd.gauge(), fermions)));
     }
     Ok(Box::new(effective(qcd, quarks, lattice)?))
 }
@@ -98,7 +98,7 @@ pub(super) fn fitted(
     }
     let end = match qcd.sea() {
         Some(quarks) => effective(qcd, quarks, qcd.lattice())?,
-        None => WilsonGauge::new(qcd.lattice(), COLOURS, qcd.beta())?,
+        None => qcd.gauge(),
     };
     let heat_bath = |t: f64| {
         let action =

@@ -71,7 +71,7 @@ impl GaugeFlow {
                 report.insert("model".into(), json!(model.name));
                 report.insert("training_samples".into(), json!(weights.training_samples()));
                 conditional = model.pseudofermion.map(|both| (both.sampling, config.model.ptcn.sites));
-                Source::Trained(Box::new(model.links.sampling))
+                Source::Flow(Box::new(model.links.sampling))
             }
         };
         let mut observables = qcd.observables().to_vec();
@@ -165,7 +165,7 @@ impl FieldTheory for GaugeFlow {
         let fermions = self.qcd.sea().map(|quarks| Fermions::new(self, quarks, hmc.solver()));
         Ok(Box::new(Draws {
             source: self.source.clone(),
-            gauge: WilsonGauge::new(self.lattice(), COLOURS, self.qcd.beta())?,
+            gauge: self.qcd.gauge(),
             fermions: fermions.transpose()?,
             weights: self.weights.clone(),
         }))

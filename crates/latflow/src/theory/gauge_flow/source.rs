@@ -2,22 +2,18 @@
 
 use latflow_action::{Action, WilsonGauge};
 use latflow_flow::transport::LoopBasis;
-use latflow_flow::{Distribution, FlowModel, HaarUniform};
+use latflow_flow::{Distribution, HaarUniform};
 use latflow_lattice::{Configuration, Links, Rng};
 use latflow_sampler::{AnnealedFlow, GaugeHeatBath};
 
 use crate::model::{LinkDensity, Shared};
 
-type Model = FlowModel<HaarUniform, Shared<Links>>;
-
 /// Where configurations come from.
 pub(super) enum Source {
     /// Haar-distributed links.
     Haar(HaarUniform),
-    /// A flow of loops.
-    Flow(Box<Model>),
-    /// A trained density.
-    Trained(Box<LinkDensity>),
+    /// What a flow carries them to, fitted or trained.
+    Flow(Box<LinkDensity>),
     /// A flow of loops with heat bath on its way, and the action it ends at.
     Annealed(Box<AnnealedFlow<HaarUniform, WilsonGauge, LoopBasis, GaugeHeatBath>>, WilsonGauge),
 }
@@ -27,7 +23,6 @@ impl Source {
     pub(super) fn map(&self) -> Option<Shared<Links>> {
         match self {
             Self::Flow(model) => Some(model.flow.clone()),
-            Self::Trained(model) => Some(model.flow.clone()),
             Self::Haar(_) | Self::Annealed(..) => None,
         }
     }
@@ -38,12 +33,8 @@ impl Source {
     /// When a density fails.
     pub(super) fn propose(&self, n: usize, rng: &mut Rng) -> latflow_sampler::Result<(Links, Vec<f64>)> {
         match self {
-            Self::Haar(prior) => {
-                let (links, log_q) = prior.sample_with_log_prob(n, &(), rng)?;
-                Ok((links, log_q.neg()?.to_vec1()?))
-            }
+            Self::Haar(prior) => negative_log_prob(prior, n, rng),
             Self::Flow(model) => negative_log_prob(model.as_ref(), n, rng),
-            Self::Trained(model) => negative_log_prob(model.as_ref(), n, rng),
             Self::Annealed(flow, end) => {
                 let drawn = flow.propose(n, rng)?;
                 let action = end.action(&drawn.x)?.to_vec1::<f64>()?;
